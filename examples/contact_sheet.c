@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 {
     flux1_context *context = NULL;
     flux1_model *model = NULL;
-    flux1_image sheet = {0};
+    flux1_image sheet = {.size = sizeof sheet};
     if (argc != 3) {
         fprintf(stderr, "usage: %s MODEL_FOLDER FILE.png\n", argv[0]);
         return 2;

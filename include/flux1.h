@@ -318,7 +318,7 @@ typedef enum flux1_stage {
 } flux1_stage;
 
 typedef struct flux1_image {
-    size_t size; /* of this struct, set by the library */
+    size_t size; /* of this struct, set by the library, or by a caller who has one written */
     int width, height;
     uint64_t seed;
     uint8_t *pixels;  /* RGB, 3·width·height bytes, rows from the top */
@@ -531,7 +531,10 @@ typedef struct flux1_write_params {
      * those; "": none. In all formats each byte that is not UTF-8 becomes U+FFFD: no picture is lost by its text */
     const char *parameters, *json;
     int adapter_names; /* 1: adapters by their files' names alone, for pictures that others get; 0: by their paths */
-    uint64_t reserved[3];
+    /* In "parameters", in place of the request's prompt: as it was written, with its tags of adapters,
+     * "<lora:NAME:0.8>". NULL or "": the request's prompt, with a tag for each adapter behind it */
+    const char *prompt;
+    uint64_t reserved[2];
 } flux1_write_params;
 FLUX1_API void flux1_write_params_defaults(flux1_write_params *params);
 

@@ -78,4 +78,8 @@ flux1_status file_check_writable(const char *path, flux1_error *err);
  * changed back before the end. FLUX1_ERR_IO. */
 flux1_status folder_make(char *path, mode_t mode, flux1_error *err);
 
+/* Makes the folder "name-XXXXXX", X being random, for its owner alone, in the folder TMPDIR if that is absolute, else
+ * in /tmp. FLUX1_ERR_IO; `path` is "" then. */
+flux1_status folder_make_temporary(const char *name, char *path, size_t room, flux1_error *err);
+
 #endif

@@ -396,6 +396,21 @@ flux1_status file_check_writable(const char *path, flux1_error *err)
     return st;
 }
 
+/* Why mkdir failed, in other words where errno's would mislead. */
+static flux1_status folder_fault(const char *path, int number, flux1_error *err)
+{
+    struct stat info;
+    if (number == EEXIST && stat(path, &info) == 0)
+        return error_set(err, FLUX1_ERR_IO, "%s: exists and is not a folder; move it away or name another folder",
+                         path);
+    if (number == EEXIST && file_find(path, &(bool){false}, err) != FLUX1_OK) /* a link to what is not there */
+        return FLUX1_ERR_IO;
+    if (number == ENOENT) /* those above it are there: such as /proc */
+        return error_set(err, FLUX1_ERR_IO, "%s: no folder can be made there; name another one", path);
+    errno = number;
+    return error_io(err, path, "make the folder");
+}
+
 flux1_status folder_make(char *path, mode_t mode, flux1_error *err)
 {
     for (char *slash = path[0] ? path + 1 : path;; slash++) {
@@ -403,13 +418,25 @@ flux1_status folder_make(char *path, mode_t mode, flux1_error *err)
         const char kept = *slash;
         const bool last = slash[strspn(slash, "/")] == '\0';
         *slash = '\0';
-        bool made = mkdir(path, last ? mode : 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
-                    (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
-        flux1_status st = made              ? FLUX1_OK
-                          : errno == EEXIST ? error_set(err, FLUX1_ERR_IO, "%s: exists and is not a folder", path)
-                                            : error_io(err, path, "make the folder");
+        const int number = mkdir(path, last ? mode : 0777) == 0 ? 0 : errno;
+        const bool made = number == 0 || ((number == EEXIST || kept) && /* above, also where nothing may be written */
+                                          file_is_directory(path));
+        const flux1_status st = made ? FLUX1_OK : folder_fault(path, number, err);
         *slash = kept;
         if (st != FLUX1_OK || !kept)
             return st;
     }
+}
+
+flux1_status folder_make_temporary(const char *name, char *path, size_t room, flux1_error *err)
+{
+    const char *named = getenv("TMPDIR"), *place = named && named[0] == '/' ? named : "/tmp";
+    const int length = snprintf(path, room, "%s/%s-XXXXXX", place, name);
+    errno = ENAMETOOLONG;
+    if (length > 0 && (size_t)length < room && mkdtemp(path))
+        return FLUX1_OK;
+    path[0] = '\0';
+    error_io(err, place, "make a temporary folder there");
+    error_append(err, "; let TMPDIR name another place");
+    return FLUX1_ERR_IO;
 }

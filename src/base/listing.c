@@ -1,6 +1,7 @@
 #include "base/listing.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,13 +31,16 @@ flux1_status listing_read(const char *folder, listing *out, flux1_error *err)
     if (!d)
         return error_io(err, folder, "list");
     flux1_status st = FLUX1_OK;
-    for (const struct dirent *e; st == FLUX1_OK && !out->cut && (e = readdir(d));) {
+    const struct dirent *e = NULL;
+    while (st == FLUX1_OK && !out->cut && (errno = 0, e = readdir(d))) {
         if (e->d_name[0] == '.')
             continue;
         out->cut = out->count == LISTING_MAX;
         if (!out->cut)
             st = keep(out, &room, e->d_name, err);
     }
+    if (!e && errno != 0) /* the disk failed in its midst */
+        st = error_io(err, folder, "list");
     closedir(d);
     if (st != FLUX1_OK)
         listing_free(out);

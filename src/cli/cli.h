@@ -76,6 +76,9 @@ int print_result(const options *opt, const char *json);
 int report(flux1_context *context, flux1_status status);
 /* The same with "<about>: " in front; NULL: nothing. */
 int report_about(flux1_context *context, flux1_status status, const char *about);
+/* As report, of a call that has opened the model: where the message is about the one that FLUX1_MODEL names, it says
+ * so. */
+int report_opening(const options *opt, flux1_context *context, flux1_status status);
 
 /* Whether a process of the mesh is gone, so that nothing works any more; the context's message then says which. */
 bool lost_process(flux1_context *context);

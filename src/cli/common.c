@@ -108,14 +108,37 @@ const char *environment_model(void)
     return from_environment = model && model[0] ? model : NULL;
 }
 
-/* Whether the message is about that model: its path stands in front, or behind what the line is about. */
-static bool blames_environment(const char *message)
+/* Whether the path is in the folder that the model is in, and an option has named it, or what is in it: with its scale
+ * (of a LoRA), and with what a picture's name has for its number. */
+static bool is_named_by(const char *text, const char *path, size_t folder_bytes)
+{
+    const char *slash = text ? strrchr(text, '/') : NULL;
+    const size_t n = slash ? (size_t)(slash + 1 - text) + strcspn(slash + 1, ".:%") : 0;
+    return n > folder_bytes + 1 && strncmp(path, text, n) == 0;
+}
+
+static bool is_named(const options *opt, const char *path, size_t folder_bytes)
+{
+    bool named = is_named_by(opt->operand, path, folder_bytes);
+    for (int id = 0; id < OPTION_COUNT; id++)
+        named |= is_named_by(opt->values[id].text, path, folder_bytes);
+    for (int i = 0; i < opt->loras; i++)
+        named |= is_named_by(opt->lora[i], path, folder_bytes);
+    return named;
+}
+
+/* Whether the message is about that model: its path, or one in it that nobody has named, stands in front, or behind
+ * what the line is about. */
+static bool blames_environment(const options *opt, const char *message)
 {
     const size_t n = from_environment ? strlen(from_environment) : 0;
-    for (const char *at = n ? strstr(message, from_environment) : NULL; at; at = strstr(at + 1, from_environment))
-        if ((at == message || at[-1] == ' ') && (at[n] == ':' || at[n] == '/'))
-            return true;
-    return false;
+    bool blames = false;
+    for (const char *at = n ? strstr(message, from_environment) : NULL; at; at = strstr(at + 1, from_environment)) {
+        if (is_named(opt, at, n))
+            return false;
+        blames |= (at == message || at[-1] == ' ') && (at[n] == ':' || at[n] == '/');
+    }
+    return blames;
 }
 
 /* user: the options. */
@@ -221,9 +244,8 @@ bool lost_process(flux1_context *context)
     return flux1_context_get_info(context, &info) == FLUX1_ERR_COMM;
 }
 
-int report(flux1_context *context, flux1_status status) { return report_about(context, status, NULL); }
-
-int report_about(flux1_context *context, flux1_status status, const char *about)
+/* of_model: the options, where the model was opened that the environment may name; else NULL. */
+static int report_all(flux1_context *context, flux1_status status, const char *about, const options *of_model)
 {
     if (status == FLUX1_OK)
         return EXIT_DONE;
@@ -238,12 +260,24 @@ int report_about(flux1_context *context, flux1_status status, const char *about)
     const char *message = context ? flux1_context_message(context) : "";
     builder hints = {0};
     hints_add(&hints, message);
-    if (blames_environment(message))
+    if (of_model && blames_environment(of_model, message))
         builder_add(&hints, " (FLUX1_MODEL names this model)");
     print_failure(status, "%s%s%s%s", about ? about : "", about ? ": " : "",
                   message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
     builder_free(&hints);
     return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int report(flux1_context *context, flux1_status status) { return report_all(context, status, NULL, NULL); }
+
+int report_about(flux1_context *context, flux1_status status, const char *about)
+{
+    return report_all(context, status, about, NULL);
+}
+
+int report_opening(const options *opt, flux1_context *context, flux1_status status)
+{
+    return report_all(context, status, NULL, opt);
 }
 
 /* ---- signals

@@ -158,7 +158,7 @@ int info_run(const options *opt)
                     : flux1_info_parts_json(context, &parts, loras.file, loras.count, &request, verify, &json);
         int printed = json ? print_result(opt, json) : EXIT_DONE;
         fflush(stdout);
-        status = report(context, st);
+        status = report_opening(opt, context, st);
         status = status != EXIT_DONE ? status : printed;
     }
     flux1_string_free(json);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json_write.h"
+#include "base/lora_tag.h"
 #include "base/units.h"
 #include "cli/answer.h"
 #include "cli/console.h"
@@ -197,6 +198,15 @@ int request_check(const options *opt)
     return prepare_outputs(&r);
 }
 
+/* Who comes from AUTOMATIC1111's UI may expect it to be read. */
+static void warn_of_tag(const char *prompt)
+{
+    lora_tag t;
+    if (lora_tag_find(prompt, &t) && t.is_number && t.name_bytes > 0)
+        print_warning("%.*s is a part of the prompt here, and adds no adapter; --lora %.*s:%g does",
+                      (int)(t.end - t.begin), t.begin, (int)t.name_bytes, t.name, t.scale);
+}
+
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
@@ -212,6 +222,7 @@ static int prepare(request *r)
     status = read_prompt(r->opt, &r->prompt, &bytes);
     if (status != EXIT_DONE)
         return status;
+    warn_of_tag(r->prompt);
     if (!previews_fit(r->opt))
         return EXIT_USAGE;
     if (r->opt->values[OPT_STEP_CACHE_CHECK].given && !(r->opt->values[OPT_STEP_CACHE].real > 0)) {

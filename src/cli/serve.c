@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/signals.h"
 #include "cli/ahead.h"
 #include "cli/console.h"
@@ -51,17 +52,37 @@ static int open_log(serving *v)
     return EXIT_FAILED;
 }
 
-/* On a full disk each request fails alike: the same sentence again is not printed for a minute. Any thread calls. */
+/* Sentences of the last minute, by their hashes. */
+static struct {
+    uint64_t hash;
+    double when; /* 0: none */
+} told[16];
+
+/* Where that of the sentence is, or the one that was told longest ago. */
+static size_t told_place(uint64_t hash)
+{
+    size_t oldest = 0;
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        if (told[i].hash == hash)
+            return i;
+        if (told[i].when < told[oldest].when)
+            oldest = i;
+    }
+    return oldest;
+}
+
+/* On a full disk each request fails alike, and of several things that fail each comes again: the same sentence is not
+ * printed twice in a minute. Any thread calls. */
 static void tell_operator(const char *sentence)
 {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static char last[FLUX1_MESSAGE_MAX];
-    static double when;
     const double now = clock_seconds();
+    const uint64_t hash = hash_bytes(sentence, strlen(sentence));
     pthread_mutex_lock(&mutex);
-    if (strncmp(last, sentence, sizeof last - 1) != 0 || now - when > QUIET_SECONDS) {
-        snprintf(last, sizeof last, "%s", sentence);
-        when = now;
+    const size_t i = told_place(hash);
+    if (told[i].hash != hash || told[i].when == 0 || now - told[i].when > QUIET_SECONDS) {
+        told[i].hash = hash;
+        told[i].when = now;
         print_failure(FLUX1_ERR_IO, "%s", sentence);
     }
     pthread_mutex_unlock(&mutex);
@@ -219,7 +240,7 @@ static int open_engine(serving *v)
     watch_signals(NULL);
     e->model = v->model;
     if (st != FLUX1_OK)
-        return report(e->writer, st);
+        return report_opening(v->opt, e->writer, st);
     serve_workers_share(&v->workers, v->opt);
     const options planner = serve_worker_options(v->opt, &v->workers, 0);
     if ((st = open_logged_context(&planner, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
@@ -276,15 +297,42 @@ static int run(serving *v)
     return status;
 }
 
+/* A name that no Host header can have would never count, and nobody would know. */
+static bool hosts_are_names(const char *list)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
+    for (const char *at = list;; at++) {
+        const size_t n = strcspn(at, ",");
+        if ((n == 0 || strspn(at, letters) < n) && !(n == 1 && *at == '*')) {
+            print_error("--allow-host: \"%.*s\" is no name of a host: such as my.proxy, without scheme, port, path and "
+                        "blanks",
+                        (int)n, at);
+            return false;
+        }
+        at += n;
+        if (*at == '\0')
+            return true;
+    }
+}
+
+static bool places_are_clear(const option_value *v)
+{
+    if (v[OPT_SOCKET].given && (v[OPT_HOST].given || v[OPT_PORT].given)) {
+        print_error("--socket cannot be combined with --%s: it is listened on instead",
+                    v[OPT_HOST].given ? "host" : "port");
+        return false;
+    }
+    if (v[OPT_HOST].given && !v[OPT_HOST].text[0]) {
+        print_error("--host: the argument is empty");
+        return false;
+    }
+    return !v[OPT_ALLOW_HOST].given || hosts_are_names(v[OPT_ALLOW_HOST].text);
+}
+
 int serve_run(const options *opt)
 {
     serving v = {.opt = opt};
-    if (opt->values[OPT_SOCKET].given && (opt->values[OPT_HOST].given || opt->values[OPT_PORT].given)) {
-        print_error("--socket cannot be combined with --%s: it is listened on instead",
-                    opt->values[OPT_HOST].given ? "host" : "port");
-        return EXIT_USAGE;
-    }
-    if (!outputs_distinct(opt, NULL, NULL, 0))
+    if (!places_are_clear(opt->values) || !outputs_distinct(opt, NULL, NULL, 0))
         return EXIT_USAGE;
     catch_signals();
     int status = serve_keys_read(opt, &v.keys);

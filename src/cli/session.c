@@ -38,7 +38,7 @@ static int open_once(session *s)
     watch_signals(s->context);
     double start = clock_seconds();
     if ((st = flux1_model_open_parts(s->context, &parts, &s->model)) != FLUX1_OK)
-        return report(s->context, st);
+        return report_opening(s->opt, s->context, st);
     s->load_seconds = clock_seconds() - start;
     st = open_plain_context(on_warning, &s->writer);
     if (st == FLUX1_OK && s->opt->values[OPT_VERBOSE].given)

@@ -156,7 +156,7 @@ int tokenize_run(const options *opt)
         return EXIT_USAGE;
     int status = open_context(opt, &context);
     if (status == EXIT_DONE)
-        status = report(context, flux1_tokenizer_open_parts(context, &parts, &tokenizer));
+        status = report_opening(opt, context, flux1_tokenizer_open_parts(context, &parts, &tokenizer));
     if (status == EXIT_DONE)
         status = v[OPT_JSONL].given ? tokenize_lines(context, tokenizer, length)
                                     : tokenize_one(opt, context, tokenizer, length);

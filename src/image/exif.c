@@ -90,13 +90,16 @@ static uint32_t u32(const tiff *t, size_t at)
     return t->low_first ? first | second << 16 : second | first << 16;
 }
 
-/* Where the entry of that tag lies in the directory at `ifd`; 0 if there is none. */
-static size_t find_entry(const tiff *t, size_t ifd, unsigned tag)
+/* Where the entry of that tag lies in the directory at `ifd`; 0 if there is none. *damaged: the directory does not lie
+ * in the block. */
+static size_t find_entry(const tiff *t, size_t ifd, unsigned tag, bool *damaged)
 {
     const unsigned entries = u16(t, ifd);
+    *damaged = ifd > t->size || t->size - ifd < 2;
     for (unsigned i = 0; i < entries; i++) {
         const size_t at = ifd + 2 + (size_t)i * ENTRY_BYTES;
-        if (at > t->size || t->size - at < ENTRY_BYTES)
+        *damaged |= at > t->size || t->size - at < ENTRY_BYTES;
+        if (*damaged)
             return 0;
         if (u16(t, at) == tag)
             return at;
@@ -178,25 +181,35 @@ static void add_comment(builder *b, const tiff *t, const uint8_t *bytes, size_t 
     }
 }
 
-flux1_status exif_comment(const uint8_t *bytes, size_t size, char **out, flux1_error *err)
+/* The comment's bytes, in front of which a code tells what they are; 0: there is none. */
+static size_t find_comment(const tiff *t, size_t *at, bool *damaged)
+{
+    const size_t pointer = find_entry(t, u32(t, 4), TAG_EXIF, damaged);
+    const size_t entry = pointer ? find_entry(t, u32(t, pointer + 8), TAG_USER_COMMENT, damaged) : 0;
+    if (!entry)
+        return 0;
+    const size_t count = u32(t, entry + 4);
+    *at = u32(t, entry + 8);
+    *damaged = count >= CODE_BYTES && (*at > t->size || count > t->size - *at);
+    return *damaged || count < CODE_BYTES ? 0 : count;
+}
+
+flux1_status exif_comment(const uint8_t *bytes, size_t size, char **out, bool *damaged, flux1_error *err)
 {
     builder b = {0};
+    size_t at;
     *out = NULL;
     if (size >= 6 && memcmp(bytes, "Exif\0", 6) == 0) {
         bytes += 6;
         size -= 6;
     }
-    if (size < 8 || (memcmp(bytes, "II*\0", 4) != 0 && memcmp(bytes, "MM\0*", 4) != 0))
+    *damaged = size < 8 || (memcmp(bytes, "II*\0", 4) != 0 && memcmp(bytes, "MM\0*", 4) != 0);
+    if (*damaged)
         return FLUX1_OK;
     const tiff t = {bytes, size, bytes[0] == 'I'};
-    const size_t pointer = find_entry(&t, u32(&t, 4), TAG_EXIF);
-    const size_t entry = pointer ? find_entry(&t, u32(&t, pointer + 8), TAG_USER_COMMENT) : 0;
-    if (!entry)
-        return FLUX1_OK;
-    const size_t count = u32(&t, entry + 4), at = u32(&t, entry + 8);
-    if (count < CODE_BYTES || at > size || count > size - at)
-        return FLUX1_OK;
-    add_comment(&b, &t, bytes + at, count);
+    const size_t count = find_comment(&t, &at, damaged);
+    if (count > 0)
+        add_comment(&b, &t, bytes + at, count);
     if (b.length == 0 && !b.failed) {
         builder_free(&b);
         return FLUX1_OK;

@@ -11,7 +11,8 @@
 void exif_add(builder *b, const char *software, const char *comment);
 
 /* The UserComment of a block, with or without "Exif\0\0" in front, as UTF-8: malloc'd in *out; NULL if there is none,
- * or the block makes no sense. FLUX1_ERR_MEMORY. */
-flux1_status exif_comment(const uint8_t *bytes, size_t size, char **out, flux1_error *err);
+ * or the block is damaged: *damaged, where its header, or what leads from there to the comment, makes no sense.
+ * FLUX1_ERR_MEMORY. */
+flux1_status exif_comment(const uint8_t *bytes, size_t size, char **out, bool *damaged, flux1_error *err);
 
 #endif

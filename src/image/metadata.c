@@ -1,6 +1,7 @@
 #include "image/metadata.h"
 
 #include "base/json_write.h"
+#include "base/lora_tag.h"
 #include "base/philox.h"
 
 #include <inttypes.h>
@@ -19,10 +20,26 @@ static void add_value(builder *b, const char *value)
         builder_add(b, value);
 }
 
+/* As the web UI knows a file: its name without folder and ending. */
+static void add_tag(builder *b, const image_lora *l)
+{
+    static const char ending[] = ".safetensors";
+    const char *slash = strrchr(l->path, '/'), *name = slash ? slash + 1 : l->path;
+    const size_t n = strlen(name), rest = n > strlen(ending) ? n - strlen(ending) : 0;
+    lora_tag_add(b, name, rest > 0 && strcmp(name + rest, ending) == 0 ? rest : n, l->scale);
+}
+
+static void add_prompt(builder *b, const image_metadata *m)
+{
+    builder_add(b, m->written ? m->written : m->prompt);
+    for (int i = 0; i < m->lora_count && !m->written; i++)
+        add_tag(b, &m->loras[i]);
+}
+
 flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_error *err)
 {
     builder b = {0};
-    builder_add(&b, m->prompt);
+    add_prompt(&b, m);
     if (m->negative_prompt) {
         builder_add(&b, "\nNegative prompt: ");
         builder_add(&b, m->negative_prompt);

@@ -30,6 +30,7 @@ typedef struct image_metadata {
     float step_cache;            /* threshold of the first-block cache; 0: left out */
     const image_lora *loras;
     int lora_count;
+    const char *written; /* the prompt with the tags of adapters that were in it; NULL: there were none */
 } image_metadata;
 
 /* Keyword "parameters", as AUTOMATIC1111's web UI writes and reads it: the prompt, a line "Negative prompt: …" if there
@@ -39,8 +40,9 @@ typedef struct image_metadata {
  *     Size: 1024x1024, Model: name, Version: flux1 0.1.0
  *
  * and "RNG: NV" behind the size where the noise is a GPU's. A value with a comma, colon or newline is written as a JSON
- * string. The distilled scale is there only with guidance; the CFG scale is that of true CFG. *out is malloc'd.
- * FLUX1_ERR_MEMORY. */
+ * string. Behind the prompt stands a tag for each adapter, <lora:NAME:SCALE>, unless `written` has them in their
+ * places; one whose name cannot stand in a tag is left out. The distilled scale is there only with guidance; the CFG
+ * scale is that of true CFG. *out is malloc'd. FLUX1_ERR_MEMORY. */
 flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_error *err);
 
 /* Keyword "flux1": one JSON object with every member above under its own name. *out is malloc'd. FLUX1_ERR_MEMORY. */

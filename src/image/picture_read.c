@@ -17,6 +17,7 @@ typedef struct source {
     const uint8_t *bytes;
     size_t size;
     picture_facts *facts;
+    bool *exif_damaged, *xmp_damaged;
     flux1_error *err;
 } source;
 
@@ -29,12 +30,12 @@ static flux1_status broken(const source *s, const char *what)
 /* The first block of each kind counts. */
 static flux1_status take_exif(const source *s, const uint8_t *bytes, size_t size)
 {
-    return s->facts->parameters ? FLUX1_OK : exif_comment(bytes, size, &s->facts->parameters, s->err);
+    return s->facts->parameters ? FLUX1_OK : exif_comment(bytes, size, &s->facts->parameters, s->exif_damaged, s->err);
 }
 
 static flux1_status take_xmp(const source *s, const uint8_t *bytes, size_t size)
 {
-    return s->facts->json ? FLUX1_OK : xmp_json((const char *)bytes, size, &s->facts->json, s->err);
+    return s->facts->json ? FLUX1_OK : xmp_json((const char *)bytes, size, &s->facts->json, s->xmp_damaged, s->err);
 }
 
 /* ---- JPEG: segments, each a marker and a length, up to the pixels ---- */
@@ -140,6 +141,30 @@ static flux1_status read_webp(const source *s)
     return s->facts->width > 0 ? FLUX1_OK : broken(s, "it says no size");
 }
 
+/* ---- blocks that are damaged ---- */
+
+#define FETCH_AGAIN "; get the picture again from where it came"
+
+/* As of a PNG's texts: what could have been one of the facts is told of where there is no other. */
+static flux1_status tell_damaged(const source *s)
+{
+    const char *text = *s->xmp_damaged && !s->facts->json ? "its XMP block, which has flux1's own text, is damaged"
+                       : *s->exif_damaged && !s->facts->parameters
+                           ? "its EXIF block, where the text \"parameters\" stands if it has one, is damaged"
+                           : NULL;
+    builder b = {0};
+    if (!text)
+        return FLUX1_OK;
+    builder_format(&b, "%s%s", text, FETCH_AGAIN);
+    return builder_take(&b, s->path, &s->facts->problem, s->err);
+}
+
+static flux1_status read_blocks(const source *s)
+{
+    TRY(s->facts->format == PICTURE_JPEG ? read_jpeg(s) : read_webp(s));
+    return tell_damaged(s);
+}
+
 /* ---- all of them ---- */
 
 /* Where a chunk's text belongs; NULL: it says nothing here. */
@@ -168,7 +193,7 @@ static flux1_status tell_lost(const char *path, const png_picture *p, picture_fa
             builder_format(&b, "one of its texts %s", why);
         if (b.length)
             builder_add(&b, l->reason == PNG_LOST_DAMAGED
-                                ? "; get the picture again from where it came"
+                                ? FETCH_AGAIN
                                 : "; a program that shows all of a picture's texts can read it, such as exiftool");
     }
     return b.length || b.failed ? builder_take(&b, path, &f->problem, err) : FLUX1_OK;
@@ -209,6 +234,7 @@ flux1_status picture_facts_read(const char *path, picture_facts *out, flux1_erro
 {
     flux1_status st = FLUX1_OK;
     file_map map = {0};
+    bool exif_damaged = false, xmp_damaged = false;
     *out = (picture_facts){0};
     TRY_CLEANUP(file_map_open(path, &map, err));
     if (!picture_known(map.bytes, map.size, &out->format)) {
@@ -216,10 +242,8 @@ flux1_status picture_facts_read(const char *path, picture_facts *out, flux1_erro
         st = error_set(err, FLUX1_ERR_FORMAT, "%s: %s", path, other ? other : "is not a PNG, JPEG or WebP picture");
         goto cleanup;
     }
-    const source s = {path, map.bytes, map.size, out, err};
-    st = out->format == PICTURE_PNG    ? read_png(path, out, err)
-         : out->format == PICTURE_JPEG ? read_jpeg(&s)
-                                       : read_webp(&s);
+    const source s = {path, map.bytes, map.size, out, &exif_damaged, &xmp_damaged, err};
+    st = out->format == PICTURE_PNG ? read_png(path, out, err) : read_blocks(&s);
     if (st == FLUX1_OK)
         st = file_map_check(&map, path, err);
 cleanup:

@@ -63,16 +63,15 @@ static const char *find(const char *bytes, size_t size, const char *text)
     return NULL;
 }
 
-flux1_status xmp_json(const char *bytes, size_t size, char **out, flux1_error *err)
+flux1_status xmp_json(const char *bytes, size_t size, char **out, bool *damaged, flux1_error *err)
 {
     builder b = {0};
     *out = NULL;
     const char *at = find(bytes, size, BEGIN_JSON);
-    if (!at)
-        return FLUX1_OK;
-    at += strlen(BEGIN_JSON);
-    const char *end = find(at, size - (size_t)(at - bytes), END_JSON);
-    if (!end)
+    at += at ? strlen(BEGIN_JSON) : 0;
+    const char *from = at ? at : bytes, *end = find(from, size - (size_t)(from - bytes), END_JSON);
+    *damaged = (at != NULL) != (end != NULL);
+    if (!at || !end)
         return FLUX1_OK;
     while (at < end) {
         size_t taken = 0;

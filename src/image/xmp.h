@@ -9,7 +9,8 @@
 /* Adds the packet. json: an object, UTF-8; NULL: left out. */
 void xmp_add(builder *b, const char *software, const char *json);
 
-/* The JSON of such a packet, malloc'd in *out; NULL if it has none. FLUX1_ERR_MEMORY. */
-flux1_status xmp_json(const char *bytes, size_t size, char **out, flux1_error *err);
+/* The JSON of such a packet, malloc'd in *out; NULL if it has none. *damaged: only one end of it is there.
+ * FLUX1_ERR_MEMORY. */
+flux1_status xmp_json(const char *bytes, size_t size, char **out, bool *damaged, flux1_error *err);
 
 #endif

@@ -96,6 +96,19 @@ static flux1_status only_file(const char *name, const char *folder, char **path,
     return st;
 }
 
+/* A name that is no path was looked for in more than one folder. */
+static flux1_status check_found(const char *name, const char *path, flux1_error *err)
+{
+    bool there = true;
+    if (!strchr(name, '/'))
+        TRY(file_find(path, &there, err));
+    return there ? FLUX1_OK
+                 : error_set(err, FLUX1_ERR_IO,
+                             "%s: there is no such adapter here, in a folder loras beside the model, or in the folders "
+                             "of FLUX1_PATH",
+                             name);
+}
+
 flux1_status adapter_locate(const model_source *model, const char *name, char **path, flux1_error *err)
 {
     resolved r;
@@ -107,7 +120,7 @@ flux1_status adapter_locate(const model_source *model, const char *name, char **
     flux1_status st = resolve(name, &r, err);
     if (st == FLUX1_OK && file_is_directory(r.path)) {
         st = only_file(name, r.path, path, err);
-    } else if (st == FLUX1_OK) {
+    } else if (st == FLUX1_OK && (st = check_found(name, r.path, err)) == FLUX1_OK) {
         *path = r.path;
         r.path = NULL;
     }

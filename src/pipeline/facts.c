@@ -14,7 +14,7 @@ static const char *path_or_name(const char *path, bool name)
 }
 
 flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r, bool names,
-                         char **parameters, char **json)
+                         const char *written, char **parameters, char **json)
 {
     char mesh_text[32];
     image_lora loras[ADAPTERS_MAX];
@@ -41,7 +41,8 @@ flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1
                         .true_cfg_scale = r->true_cfg_scale,
                         .step_cache = r->step_cache,
                         .loras = loras,
-                        .lora_count = r->adapters.count};
+                        .lora_count = r->adapters.count,
+                        .written = written};
     TRY(metadata_parameters(&d, parameters, &c->error));
     return metadata_json(&d, json, &c->error);
 }
@@ -90,7 +91,7 @@ flux1_status facts_of_picture(dump *d, int64_t index, flux1_context *c, const fl
     flux1_image sized = *image;
     sized.width = (int)r->width;
     sized.height = (int)r->height;
-    flux1_status st = facts_texts(c, &sized, m, r, false, &parameters, &json);
+    flux1_status st = facts_texts(c, &sized, m, r, false, NULL, &parameters, &json);
     facts_key("flux1", index, key);
     if (st == FLUX1_OK)
         st = dump_note(d, key, json, &c->error);

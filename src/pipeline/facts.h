@@ -9,9 +9,9 @@
 flux1_status facts_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r);
 
 /* The two texts about a picture of the request (image/metadata.h), malloc'd. names: adapters are told by their files'
- * names, without their folders. */
+ * names, without their folders. written: the prompt with tags of adapters; NULL: as the request has it. */
 flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r, bool names,
-                         char **parameters, char **json);
+                         const char *written, char **parameters, char **json);
 
 /* The paths of the model and its parts, under the names of flux1_latents_text. */
 flux1_status facts_of_model(dump *d, const flux1_model *m, flux1_error *err);

@@ -4,13 +4,18 @@
 #include "base/file.h"
 #include "image/picture.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+/* "" is none. */
+static const char *text_or_null(const char *text) { return text && *text ? text : NULL; }
+
 static flux1_status texts_of(flux1_context *c, const flux1_image *image, const flux1_model *model,
-                             const flux1_generate_params *params, bool names, char **parameters, char **json)
+                             const flux1_generate_params *params, const flux1_write_params *how, char **parameters,
+                             char **json)
 {
     request r;
     flux1_generate_params p;
@@ -23,11 +28,8 @@ static flux1_status texts_of(flux1_context *c, const flux1_image *image, const f
     }
     TRY(facts_request(c, model, &p, &r));
     r.latents = began;
-    return facts_texts(c, image, model, &r, names, parameters, json);
+    return facts_texts(c, image, model, &r, how->adapter_names, text_or_null(how->prompt), parameters, json);
 }
-
-/* "" is none. */
-static const char *text_or_null(const char *text) { return text && *text ? text : NULL; }
 
 static picture_format format_of(flux1_format format) { return format > 0 ? (picture_format)(format - 1) : PICTURE_PNG; }
 
@@ -41,6 +43,8 @@ static flux1_status check_format(flux1_context *c, flux1_format format)
 static flux1_status check_image(flux1_context *c, const flux1_image *image)
 {
     TRY(context_needs(c, image, "image"));
+    if (image->size < offsetof(flux1_image, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "image->size is not set: it is sizeof(flux1_image)");
     return context_needs(c, image->pixels, "image->pixels");
 }
 
@@ -57,7 +61,8 @@ static flux1_status read_params(flux1_context *c, const flux1_write_params *how,
     if (out->quality < 0 || out->quality > 100)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "quality %d: it should be 1 to 100, or 0 for %d", out->quality,
                          PICTURE_QUALITY);
-    return context_flag(c, "plain", out->plain);
+    TRY(context_flag(c, "plain", out->plain));
+    return context_flag(c, "adapter_names", out->adapter_names);
 }
 
 static void tell_left_out(flux1_context *c, const char *name, unsigned left_out)
@@ -83,7 +88,7 @@ static flux1_status encode(flux1_context *c, const flux1_image *image, const flu
     const bool made = model && params && !(how->parameters && how->json),
                texts = (made || how->parameters || how->json) && !how->plain;
     if (texts && made)
-        TRY_CLEANUP(texts_of(c, image, model, params, how->adapter_names, &parameters, &json));
+        TRY_CLEANUP(texts_of(c, image, model, params, how, &parameters, &json));
     st = picture_encode(format_of(how->format), name, image->width, image->height, image->pixels,
                         how->quality ? how->quality : PICTURE_QUALITY,
                         texts ? &(picture_texts){how->parameters ? text_or_null(how->parameters) : parameters,

@@ -71,7 +71,8 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
     if (!g->r || !g->texts)
         return error_oom(&c->error, 0, "the requests");
     for (int i = 0; i < g->n; i++) {
-        TRY(request_make(c, g->m, params[i], &g->r[i]));
+        if (request_make(c, g->m, params[i], &g->r[i]) != FLUX1_OK)
+            return g->n == 1 ? c->error.status : error_prefix(&c->error, "request %d", i);
         TRY(check_alike(g, i));
         follow_first(g, params[i], &g->r[i]);
     }

@@ -4,10 +4,10 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/dialog.h"
+#include "base/file.h"
 #include "ops/ttnn_setup.h"
 #include "pipeline/recording.h"
 
-#include <errno.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -65,17 +65,6 @@ bool ttnn_number(const char *keys, const char *key, int64_t *out)
 }
 
 /* ---- its folder ---- */
-
-static flux1_status make_folder(ttnn_worker *w)
-{
-    const char *tmp = getenv("TMPDIR");
-    snprintf(w->folder, sizeof w->folder, "%s/flux1-ttnn-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp");
-    if (mkdtemp(w->folder))
-        return FLUX1_OK;
-    error_set(&w->c->error, FLUX1_ERR_IO, "%s: cannot create a folder: %s", w->folder, strerror(errno));
-    w->folder[0] = '\0';
-    return FLUX1_ERR_IO;
-}
 
 static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *place)
 {
@@ -298,7 +287,7 @@ flux1_status ttnn_worker_start(flux1_context *c, const ttnn_machine *m, const me
     if (st == FLUX1_OK)
         st = ttnn_python_find(&python, &c->error);
     if (st == FLUX1_OK)
-        st = make_folder(w);
+        st = folder_make_temporary("flux1-ttnn", w->folder, sizeof w->folder, &w->c->error);
     if (st == FLUX1_OK) {
         char path[32];
         snprintf(path, sizeof path, "/proc/self/fd/%d", DIALOG_SCRIPT);

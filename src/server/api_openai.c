@@ -49,7 +49,7 @@ void openai_model(exchange *x)
         answer_json(x, 200, &list.w);
         return;
     }
-    f.kind = FAULT_NOT_FOUND;
+    f.kind = f.kind == FAULT_INVALID ? FAULT_NOT_FOUND : f.kind;
     answer_fault(x, &f);
 }
 
@@ -65,13 +65,25 @@ static void put_size(json_writer *w, const job *j)
     json_put_string(w, "output_format", format_name(j->request.format));
 }
 
-/* Ours, for whoever wants to know: the job, what it used, and what is to be said about it. */
+/* Of a job that has not ended as it should. */
+static fault fault_of(const job *j)
+{
+    fault f = j->error;
+    if (f.kind == FAULT_NONE)
+        fault_set(&f, FAULT_UNAVAILABLE, NULL, "the job was cancelled");
+    return f;
+}
+
+/* Ours, for whoever wants to know: the job, what it used, what is to be said about it, and why pictures are missing. */
 static void put_ours(json_writer *w, const job *j)
 {
+    const fault f = fault_of(j);
     json_begin_object(w, "flux1");
     json_put_string(w, "job", j->id);
     json_put_string(w, "model", j->request.model);
     job_put_outcome(w, j);
+    if (j->state != JOB_DONE)
+        fault_put(w, "error", &f);
     json_end_object(w);
 }
 
@@ -86,17 +98,20 @@ static void put_url(json_writer *w, const exchange *x, const job_picture *p)
     builder_free(&url);
 }
 
+/* How many pictures an answer has: one without a file has no address. */
+static int told(const job *j, bool url) { return url ? j->made : job_finished(j); }
+
 static bool put_data(json_writer *w, const exchange *x, bool url, fault *f)
 {
     const job *j = x->job;
     bool good = true;
     json_begin_array(w, "data");
-    for (int i = 0; i < j->made && good; i++) {
+    for (int i = 0; i < told(j, url) && good; i++) {
         json_begin_object(w, NULL);
         if (url)
             put_url(w, x, &j->pictures[i]);
         else
-            good = picture_text_put(w, "b64_json", x->server, &j->pictures[i], f);
+            good = picture_text_put_finished(w, "b64_json", x->server, j, i, f);
         json_end_object(w);
     }
     json_end_array(w);
@@ -122,19 +137,11 @@ static void answer_pictures(exchange *x, bool url)
     answer_json(x, 200, &w);
 }
 
-/* Of a job that was cancelled, by whoever. */
-static fault fault_of(const job *j)
-{
-    fault f = j->error;
-    if (f.kind == FAULT_NONE)
-        fault_set(&f, FAULT_UNAVAILABLE, NULL, "the job was cancelled");
-    return f;
-}
-
+/* Of a job that has ended in its midst, what is finished. */
 static void finish(exchange *x, bool url)
 {
     const fault f = fault_of(x->job);
-    if (x->job->state == JOB_DONE)
+    if (told(x->job, url) > 0)
         answer_pictures(x, url);
     else
         answer_fault(x, &f);
@@ -172,14 +179,16 @@ static void add_error(builder *out, const fault *f)
     stream_event(out, "error", &w);
 }
 
-/* The lock is not held: the file is read meanwhile. */
-static void add_completed(builder *out, const server *s, const job *j, const job_picture *p)
+/* stored: clients may know of it; its file is read meanwhile, and the lock is not held. Else the job has ended. */
+static void add_completed(builder *out, const server *s, const job *j, int i, bool stored)
 {
     json_writer w = {.style = JSON_LINE};
     fault f = {0};
+    const job_picture *p = &j->pictures[i];
     json_begin_object(&w, NULL);
     json_put_string(&w, "type", "image_generation.completed");
-    if (!picture_text_put(&w, "b64_json", s, p, &f)) {
+    if (!(stored ? picture_text_put(&w, "b64_json", s, p, &f)
+                 : picture_text_put_finished(&w, "b64_json", s, j, i, &f))) {
         json_abandon(&w);
         add_error(out, &f);
         return;
@@ -188,7 +197,8 @@ static void add_completed(builder *out, const server *s, const job *j, const job
     put_size(&w, j);
     json_begin_object(&w, "flux1");
     json_put_string(&w, "job", j->id);
-    job_put_picture(&w, "picture", p);
+    if (stored)
+        job_put_picture(&w, "picture", p);
     json_end_object(&w);
     json_end_object(&w);
     stream_event(out, "image_generation.completed", &w);
@@ -204,9 +214,11 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
     if (place->pictures < stored) { /* each progress without a picture is told without a gap */
         queue_unlock(&s->queue);
         for (; place->pictures < stored; place->pictures++)
-            add_completed(out, s, j, &j->pictures[place->pictures]);
+            add_completed(out, s, j, place->pictures, true);
         queue_lock(&s->queue);
     }
+    if (j->kept && j->unkept)
+        add_completed(out, s, j, j->made, false);
     if (j->kept && j->state != JOB_DONE) {
         const fault f = fault_of(j);
         add_error(out, &f);

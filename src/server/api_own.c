@@ -169,7 +169,7 @@ static bool read_limit(const char *text, int *limit, fault *f)
     return fault_set(f, FAULT_INVALID, "limit", "\"limit\" must be a whole number from 1 to %d", LIST_MAX);
 }
 
-void jobs_get(exchange *x)
+static void list(exchange *x)
 {
     const char *wanted = exchange_query(x, "limit"), *before = exchange_query(x, "before");
     int limit = LIST_USUAL;
@@ -182,6 +182,8 @@ void jobs_get(exchange *x)
     else
         answer_fault(x, &f);
 }
+
+void jobs_get(exchange *x) { exchange_aside_listing(x, list); }
 
 void job_get(exchange *x)
 {

@@ -1,4 +1,5 @@
 /* The page, /health and /metrics. */
+#include "base/clock.h"
 #include "base/limits.h"
 #include "server/page.h"
 #include "server/routes.h"
@@ -85,7 +86,7 @@ void metrics_get(exchange *x)
     queue_unlock(&s->queue);
     metric_whole(&b, "resident_bytes", "gauge", "Memory of the process, mapped files' pages among it.",
                  limits_resident());
-    metric_whole(&b, "uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(job_now() - s->began));
+    metric_whole(&b, "uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(clock_seconds() - s->opened));
     metric_whole(&b, "ready", "gauge", "1: the model is open.", (uint64_t)atomic_load(&s->ready));
     builder_take(&b, "the metrics", &text, NULL);
     answer_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", text);

@@ -15,38 +15,36 @@
 /* With the tags of adapters, as their own server tells it. */
 static const char *prompt_of(const job *j) { return j->request.written ? j->request.written : j->request.prompt; }
 
-/* Of one picture: the text "parameters" of its file, with the whole prompt, with which it begins. */
-static void put_infotext(json_writer *w, server *s, const job *j, const job_picture *p)
+/* The text "parameters" of one picture's file. */
+static void put_infotext(json_writer *w, server *s, const job_picture *p)
 {
-    builder b = {0};
-    const size_t prompt = strlen(j->request.prompt);
     json_value *facts = NULL;
     fault f;
     char *path = history_picture_path(s->history, p->name);
     const bool good = path && png_info_of_file(s, path, &facts, &f);
     const char *text = good ? json_string_value(json_object_get(facts, "parameters")) : NULL;
-    const bool begins = text && strncmp(text, j->request.prompt, prompt) == 0;
-    builder_format(&b, "%s%s", begins ? prompt_of(j) : "", !text ? "" : begins ? text + prompt : text);
-    json_put_string(w, NULL, b.text);
-    w->text.failed |= b.failed;
-    builder_free(&b);
+    json_put_string(w, NULL, text ? text : "");
     json_free(facts);
     free(path);
 }
 
 static void put_lists(json_writer *w, server *s, const job *j)
 {
+    const int finished = job_finished(j);
     json_begin_array(w, "all_prompts");
-    for (int i = 0; i < j->made; i++)
+    for (int i = 0; i < finished; i++)
         json_put_string(w, NULL, prompt_of(j));
     json_end_array(w);
     json_begin_array(w, "all_seeds");
-    for (int i = 0; i < j->made; i++)
+    for (int i = 0; i < finished; i++)
         json_put_unsigned(w, NULL, j->pictures[i].seed);
     json_end_array(w);
     json_begin_array(w, "infotexts");
-    for (int i = 0; i < j->made; i++)
-        put_infotext(w, s, j, &j->pictures[i]);
+    for (int i = 0; i < finished; i++)
+        if (i < j->made)
+            put_infotext(w, s, &j->pictures[i]);
+        else
+            json_put_string(w, NULL, ""); /* it has no file, and is told in full */
     json_end_array(w);
 }
 
@@ -59,7 +57,7 @@ static void put_info(json_writer *out, server *s, const job *j)
     json_begin_object(&w, NULL);
     json_put_string(&w, "prompt", prompt_of(j));
     json_put_string(&w, "negative_prompt", r->negative_prompt ? r->negative_prompt : "");
-    json_put_unsigned(&w, "seed", j->made > 0 ? j->pictures[0].seed : r->seed); /* of the first that is given */
+    json_put_unsigned(&w, "seed", job_finished(j) > 0 ? j->pictures[0].seed : r->seed); /* of the first that is given */
     json_put_integer(&w, "width", r->width);
     json_put_integer(&w, "height", r->height);
     json_put_integer(&w, "steps", r->steps);
@@ -73,18 +71,23 @@ static void put_info(json_writer *out, server *s, const job *j)
     json_put_null(&w, "sd_model_hash");
     put_lists(&w, s, j);
     remarks_put(&w, "notes", &j->notes);
+    if (j->error.kind != FAULT_NONE)
+        fault_put(&w, "error", &j->error);
     json_end_object(&w);
     out->text.failed |= json_take(&w, "info", &text, NULL) != FLUX1_OK;
     json_put_string(out, "info", text);
     free(text);
 }
 
+/* Of a job that was interrupted, or has failed in its midst, what is finished: an interrupt is no error there. */
 static void finish(exchange *x)
 {
     const job *j = x->job;
     json_writer w = {.style = JSON_LINE};
-    fault f = j->error;
-    if (j->state != JOB_DONE && !(j->state == JOB_CANCELLED && j->made > 0)) { /* an interrupt is no error there */
+    const int finished = job_finished(j);
+    fault f = {0};
+    if (finished == 0) {
+        f = j->error;
         if (f.kind == FAULT_NONE)
             fault_set(&f, FAULT_UNAVAILABLE, NULL,
                       j->passed > 0 && !j->cancelled ? "all pictures were skipped" : "the job was cancelled");
@@ -93,8 +96,8 @@ static void finish(exchange *x)
     }
     json_begin_object(&w, NULL);
     json_begin_array(&w, "images");
-    for (int i = 0; i < j->made && f.kind == FAULT_NONE; i++)
-        picture_text_put(&w, NULL, x->server, &j->pictures[i], &f);
+    for (int i = 0; i < finished && f.kind == FAULT_NONE; i++)
+        picture_text_put_finished(&w, NULL, x->server, j, i, &f);
     json_end_array(&w);
     if (f.kind != FAULT_NONE) {
         json_abandon(&w);

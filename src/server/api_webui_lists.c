@@ -34,17 +34,17 @@ static const struct {
 
 static void answer_copy(exchange *x, const char *json) { answer_text(x, 200, "application/json", strdup(json)); }
 
-void webui_list(exchange *x)
+static const char *list_named(const char *name)
 {
-    fault f = {0};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        if (strcmp(x->argument, lists[i].name) == 0) {
-            answer_copy(x, lists[i].json);
-            return;
-        }
-    fault_set(&f, FAULT_NOT_FOUND, NULL, "there is nothing at /sdapi/v1/%.60s", x->argument);
-    answer_fault(x, &f);
+        if (strcmp(name, lists[i].name) == 0)
+            return lists[i].json;
+    return NULL;
 }
+
+bool webui_has_list(const char *name) { return list_named(name) != NULL; }
+
+void webui_list(exchange *x) { answer_copy(x, list_named(x->argument)); }
 
 void webui_nothing(exchange *x) { answer_copy(x, "null"); }
 

@@ -32,8 +32,15 @@ static bool has_too_many_values(const builder *body)
     return commas > VALUES_MAX;
 }
 
+/* Bytes of a byte order mark in front, which some programs of Windows write. */
+static size_t mark_bytes(const builder *body)
+{
+    return body->length >= 3 && memcmp(body->text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+}
+
 bool exchange_json(exchange *x, json_value **out)
 {
+    const size_t mark = mark_bytes(&x->body);
     flux1_error err = {0};
     fault f = {0};
     *out = NULL;
@@ -41,7 +48,7 @@ bool exchange_json(exchange *x, json_value **out)
         fault_set(&f, FAULT_INVALID, NULL, "the body is empty: it must be a JSON object");
     else if (has_too_many_values(&x->body))
         fault_set(&f, FAULT_INVALID, NULL, "the body has more than %zu commas: no request needs so many", VALUES_MAX);
-    else if (json_parse(x->body.text, x->body.length, "the body", out, &err) != FLUX1_OK)
+    else if (json_parse(x->body.text + mark, x->body.length - mark, "the body", out, &err) != FLUX1_OK)
         fault_set(&f, err.status == FLUX1_ERR_MEMORY ? FAULT_SERVER : FAULT_INVALID, NULL, "%s", err.message);
     else if (!json_is_object(*out))
         fault_set(&f, FAULT_INVALID, NULL, "the body must be a JSON object");
@@ -153,6 +160,8 @@ static void leave_to(exchange *x, errands *by, exchange_fn *step)
 void exchange_aside(exchange *x, exchange_fn *step) { leave_to(x, &x->server->errands, step); }
 
 void exchange_aside_reading(exchange *x, exchange_fn *step) { leave_to(x, &x->server->readings, step); }
+
+void exchange_aside_listing(exchange *x, exchange_fn *step) { leave_to(x, &x->server->lists, step); }
 
 /* Behind it the connection goes on, or waits for a job. */
 static void run_aside(errand *e, void *user)

@@ -69,6 +69,9 @@ void answer_with(exchange *x, int status, struct MHD_Response *response, const c
 void exchange_aside(exchange *x, exchange_fn *step);
 /* The same where it reads a client's picture and does nothing else: jobs do not wait for that. */
 void exchange_aside_reading(exchange *x, exchange_fn *step);
+/* The same where it makes a long list and does nothing else: one at a time, and of each connection in turn, so that
+ * many of them, which nobody may read, keep nobody waiting but each other. */
+void exchange_aside_listing(exchange *x, exchange_fn *step);
 /* For such a step. Calls `finish` on one of the library's threads when the job has ended; it answers. If the client
  * hangs up before, the job is cancelled. Takes the caller's reference of the job; x->job in `finish`. */
 void exchange_wait(exchange *x, job *j, exchange_fn *finish);

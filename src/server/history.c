@@ -497,39 +497,25 @@ static flux1_status lock_folder(history *s, flux1_error *err)
     if (!path)
         return error_oom(err, 0, "a path");
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    flux1_status st = s->lock < 0 ? error_io(err, path, "open") : FLUX1_OK;
+    flux1_status st = FLUX1_OK;
+    if (s->lock < 0) {
+        st = error_io(err, path, "open");
+        error_append(err, "; let this user write in its folder, or name another folder with --jobs");
+    }
     if (st == FLUX1_OK && flock(s->lock, LOCK_EX | LOCK_NB) != 0)
         st = error_set(err, FLUX1_ERR_ARGUMENT, "%s: another flux1 serve uses this folder", s->folder);
     free(path);
     return st;
 }
 
-/* For its owner alone, as prompts and pictures are; one that is there keeps its mode. The folders above it are made as
- * usual. */
-static flux1_status make_private(char *path, flux1_error *err)
-{
-    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-        path[n - 1] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash && slash != path) {
-        *slash = '\0';
-        const flux1_status st = folder_make(path, 0777, err);
-        *slash = '/';
-        TRY(st);
-    }
-    return mkdir(path, 0700) == 0 || file_is_directory(path) ? FLUX1_OK : error_io(err, path, "make the folder");
-}
-
+/* For their owner alone, as prompts and pictures are; a folder that is there keeps its mode. */
 static flux1_status make_folder(history *s, const char *folder, flux1_error *err)
 {
-    char template[PATH_ROOM];
-    const char *place = getenv("TMPDIR");
+    char temporary[PATH_ROOM];
     s->temporary = !folder;
     if (!folder) {
-        snprintf(template, sizeof template, "%s/flux1-serve-XXXXXX", place && place[0] ? place : "/tmp");
-        if (!mkdtemp(template))
-            return error_io(err, template, "make");
-        folder = template;
+        TRY(folder_make_temporary("flux1-serve", temporary, sizeof temporary, err));
+        folder = temporary;
     }
     s->folder = strdup(folder);
     s->pictures = path_join(folder, "pictures");
@@ -537,9 +523,9 @@ static flux1_status make_folder(history *s, const char *folder, flux1_error *err
     s->database = path_join(folder, "jobs.sqlite");
     if (!s->folder || !s->pictures || !s->thumbnails || !s->database)
         return error_oom(err, 0, "a path");
-    TRY(make_private(s->folder, err));
-    TRY(make_private(s->thumbnails, err));
-    return make_private(s->pictures, err);
+    TRY(folder_make(s->folder, 0700, err));
+    TRY(folder_make(s->thumbnails, 0700, err));
+    return folder_make(s->pictures, 0700, err);
 }
 
 flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err)

@@ -46,6 +46,7 @@ struct server {
     queue queue;
     errands errands;  /* its thread: requests that write, plan or open a model, and what they leave to do */
     errands readings; /* another one's: those that read a client's picture */
+    errands lists;    /* a third one's: those that list jobs */
     history *history;
     loras loras;
     bool has_loras;
@@ -57,7 +58,7 @@ struct server {
     listen_file socket;   /* of a Unix socket */
     char address[256];
     atomic_int exchanges; /* requests that are being served */
-    double began;         /* Unix seconds */
+    double began, opened; /* Unix seconds; and by clock_seconds, which no clock that is set changes */
 
     worker worker[SERVER_WORKERS];
     int working; /* of their threads; guarded by the queue's lock */

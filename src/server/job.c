@@ -26,6 +26,8 @@ double job_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+int job_finished(const job *j) { return j->made + (j->unkept ? 1 : 0); }
+
 job *job_create(job_request *request)
 {
     job *j = calloc(1, sizeof *j);
@@ -55,6 +57,7 @@ void job_free(job *j)
     flux1_cancel_token_destroy(j->token);
     free(j->pictures);
     flux1_bytes_free(j->preview.bytes);
+    flux1_bytes_free(j->unkept);
     free(j);
 }
 

@@ -64,10 +64,13 @@ typedef struct job {
     double fraction, seconds, seconds_left; /* seconds_left negative: unknown */
     job_picture *pictures;                  /* [request.count], of which `made` are there and constant */
     int made;
-    int passed; /* pictures that were skipped: the next one is number made + passed + 1 */
-    bool drawn; /* its pictures are being made now: it runs, and does not wait for others of its batch */
-    int skip;   /* the number of one that a client wants no more; 0: none */
-    int stored; /* of these, how many the history names: clients are told of them alone */
+    int passed;      /* pictures that were skipped: the next one is number made + passed + 1 */
+    bool drawn;      /* its pictures are being made now: it runs, and does not wait for others of its batch */
+    int skip;        /* the number of one that a client wants no more; 0: none */
+    int stored;      /* of these, how many the history names: clients are told of them alone */
+    uint8_t *unkept; /* pictures[made], which is finished, where its file could not be written: flux1_bytes_free, NULL:
+                        there is none; for answers that carry pictures */
+    size_t unkept_bytes;
     job_preview preview;
     fault error; /* kind FAULT_NONE: none */
     flux1_cancel_token *token;
@@ -83,6 +86,9 @@ job *job_create(job_request *request);
 void job_free(job *j); /* not for others than queue.c: see job_release there */
 
 double job_now(void); /* Unix seconds */
+
+/* Of a job that has ended, the pictures that an answer can carry; not all of them may have a file. */
+int job_finished(const job *j);
 
 /* As clients are told of it: one that has ended and is not `kept` yet is still what it was before, and pictures that
  * are not `stored` yet are left out. whole: also request, pictures and notes. */

@@ -1,5 +1,6 @@
 #include "server/job_request.h"
 
+#include "base/lora_tag.h"
 #include "server/random.h"
 
 #include <errno.h>
@@ -347,11 +348,20 @@ void request_note_unknown(const json_value *object, const request_field *fields,
             remarks_add(n, "\"%.100s\" is not known here and was ignored", key);
 }
 
+void request_note_tag(const job_request *r, remarks *n)
+{
+    lora_tag t;
+    if (lora_tag_find(r->prompt, &t))
+        remarks_add(n, "%.*s is a part of the prompt here, and adds no adapter; \"lora\" does",
+                    t.end - t.begin < 100 ? (int)(t.end - t.begin) : 100, t.begin);
+}
+
 bool request_read(const json_value *object, job_request *r, remarks *n, fault *f)
 {
     if (!request_read_common(object, r, f) || !request_read_fields(request_own_fields, object, r, f))
         return false;
     request_note_unknown(object, request_common_fields, request_own_fields, NULL, n);
+    request_note_tag(r, n);
     return request_check_seeds(r, f);
 }
 

@@ -97,6 +97,9 @@ bool request_read(const json_value *object, job_request *r, remarks *n, fault *f
 void request_note_unknown(const json_value *object, const request_field *fields, const request_field *others,
                           const request_field *more, remarks *n);
 
+/* A note about a tag of an adapter, where tags are a part of the prompt. */
+void request_note_tag(const job_request *r, remarks *n);
+
 /* Seeds up to the last picture's exist. */
 bool request_check_seeds(const job_request *r, fault *f);
 

@@ -13,6 +13,17 @@
 
 #define BACKLOG 511
 
+/* What errno's own words do not say: what to do, or what is meant. */
+static const char *reason_for(int number)
+{
+    switch (number) {
+    case EADDRINUSE: return "another program listens there; end it or name another port with --port";
+    case EADDRNOTAVAIL: return "this machine has no such address; name one of its own with --host";
+    case EACCES: return "this user has no right to that port; ports from 1024 on are free for all";
+    default: return strerror(number);
+    }
+}
+
 static int open_socket(int family)
 {
     const int s = socket(family, SOCK_STREAM, 0);
@@ -64,7 +75,7 @@ flux1_status listen_tcp(const char *host, int port, int *descriptor, char *addre
     const int why = errno;
     freeaddrinfo(all);
     if (s < 0)
-        return error_set(err, FLUX1_ERR_IO, "cannot listen on %s, port %d: %s", host, port, strerror(why));
+        return error_set(err, FLUX1_ERR_IO, "cannot listen on %s, port %d: %s", host, port, reason_for(why));
     describe(s, host, address, room);
     *descriptor = s;
     return FLUX1_OK;
@@ -85,6 +96,22 @@ static bool is_left_over(const struct sockaddr_un *a)
     return refused;
 }
 
+/* Why there can be no socket, with errno of bind or listen. */
+static flux1_status socket_fault(const char *path, flux1_error *err)
+{
+    const int number = errno;
+    struct stat info;
+    if (number == EADDRINUSE && lstat(path, &info) == 0 && !S_ISSOCK(info.st_mode))
+        return error_set(err, FLUX1_ERR_IO, "%s: exists and is not a socket; move it away or name another --socket",
+                         path);
+    if (number == EADDRINUSE)
+        return error_set(err, FLUX1_ERR_IO,
+                         "%s: another program listens on this socket; end it or name another --socket", path);
+    if (number == ENOENT || number == ENOTDIR)
+        return error_set(err, FLUX1_ERR_IO, "%s: the folder of this socket does not exist; make it first", path);
+    return error_set(err, FLUX1_ERR_IO, "%s: cannot listen on this socket: %s", path, strerror(number));
+}
+
 flux1_status listen_unix(const char *path, int *descriptor, listen_file *file, char *address, size_t room,
                          flux1_error *err)
 {
@@ -97,8 +124,7 @@ flux1_status listen_unix(const char *path, int *descriptor, listen_file *file, c
         unlink(path);
     const int s = open_socket(AF_UNIX);
     if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof a) != 0 || listen(s, BACKLOG) != 0) {
-        const flux1_status st =
-            error_set(err, FLUX1_ERR_IO, "%s: cannot listen on this socket: %s", path, strerror(errno));
+        const flux1_status st = socket_fault(path, err);
         if (s >= 0)
             close(s);
         return st;

@@ -14,9 +14,9 @@
 #define IDLE_MAX 8       /* files that stay open though no job has them */
 #define AGAIN_SECONDS 60 /* until a file that could not be read is examined once more */
 
-flux1_status loras_open(loras *l, const char *folder, flux1_error *err)
+flux1_status loras_open(loras *l, const char *folder, void (*tell)(const char *sentence), flux1_error *err)
 {
-    *l = (loras){.folder = folder};
+    *l = (loras){.folder = folder, .tell = tell};
     return pthread_mutex_init(&l->mutex, NULL) == 0 ? FLUX1_OK : error_oom(err, 0, "the adapters");
 }
 
@@ -58,15 +58,26 @@ typedef void file_visit(void *user, const char *name, const char *path, const fi
 /* Also a link that leads nowhere. */
 static bool is_gone(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP; }
 
-/* By the folder's metadata: no file is opened. False: there may be files that were not visited. */
-static bool list_files(const loras *l, file_visit *visit, void *user)
+static void tell_operator(const loras *l, const char *what, const char *between, const char *why)
+{
+    char text[2 * FLUX1_MESSAGE_MAX];
+    snprintf(text, sizeof text, "%s%s%s", what, between, why);
+    if (l->tell)
+        l->tell(text);
+}
+
+/* By the folder's metadata: no file is opened. False: there may be files that were not visited; *listed: the
+ * folder can be listed, or else the operator is told. */
+static bool list_files(const loras *l, file_visit *visit, void *user, bool *listed)
 {
     listing names;
     struct stat st;
-    if (!l->folder)
-        return true;
-    if (listing_read(l->folder, &names, NULL) != FLUX1_OK)
-        return false;
+    flux1_error err = {0};
+    *listed = !l->folder || listing_read(l->folder, &names, &err) == FLUX1_OK;
+    if (!*listed)
+        tell_operator(l, "no adapter of --loras can be had", ": ", err.message);
+    if (!*listed || !l->folder)
+        return *listed;
     bool whole = !names.cut;
     for (size_t i = 0; i < names.count; i++) {
         const size_t n = stem(names.name[i]);
@@ -109,12 +120,15 @@ static void compare(void *user, const char *name, const char *path, const file_i
 static bool locate(const loras *l, const char *name, char **path, fault *f)
 {
     finding look = {.name = name, .length = stem(name) ? stem(name) : strlen(name)};
+    bool listed;
     if (!l->folder)
         return fault_set(f, FAULT_INVALID, "lora",
                          "\"lora\": \"%.100s\" cannot be used: this server has no folder of adapters (--loras DIR)",
                          name);
-    list_files(l, compare, &look);
-    if (!look.path)
+    list_files(l, compare, &look, &listed);
+    if (!look.path && !listed)
+        fault_set(f, FAULT_UNAVAILABLE, "lora", "the adapters of this server cannot be listed now");
+    else if (!look.path)
         fault_set(f, FAULT_INVALID, "lora", "\"lora\": there is no \"%.100s\"; there is %s", name,
                   look.names.text ? look.names.text : "none at all");
     builder_free(&look.names);
@@ -217,10 +231,11 @@ static void tell_file(void *user, const char *name, const char *path, const file
 void loras_survey(loras *l, const flux1_model *model, loras_tell *tell, void *user)
 {
     survey y = {.l = l, .model = model, .tell = tell, .user = user};
+    bool listed;
     pthread_mutex_lock(&l->mutex);
     y.number = ++l->surveys;
     pthread_mutex_unlock(&l->mutex);
-    const bool whole = list_files(l, tell_file, &y);
+    const bool whole = list_files(l, tell_file, &y, &listed);
     pthread_mutex_lock(&l->mutex);
     for (lora_verdict **at = &l->verdicts; whole && *at;) {
         if ((*at)->model == model && (*at)->seen < y.number)
@@ -298,7 +313,8 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
         l->files = file = opened;
         close_idle(l);
         pthread_mutex_unlock(&l->mutex);
-    }
+    } else if (!file && f->kind != FAULT_INVALID)
+        tell_operator(l, l->folder, "/", f->message);
     free(path);
     return file != NULL;
 }

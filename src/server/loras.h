@@ -33,10 +33,11 @@ typedef struct loras {
     pthread_mutex_t mutex;
     lora_file *files; /* opened: used, and some that were */
     lora_verdict *verdicts;
-    unsigned surveys; /* begun */
+    unsigned surveys;                   /* begun */
+    void (*tell)(const char *sentence); /* the operator; NULL: nobody */
 } loras;
 
-flux1_status loras_open(loras *l, const char *folder, flux1_error *err);
+flux1_status loras_open(loras *l, const char *folder, void (*tell)(const char *sentence), flux1_error *err);
 void loras_close(loras *l); /* before the model */
 
 /* A file of the folder, and what is known of it. */
@@ -61,7 +62,8 @@ void loras_examine(loras *l, flux1_context *context, const flux1_model *model, c
 const char *loras_without_folder(const loras *l, const char *sentence);
 
 /* Opens it, or finds it open; loras_return ends its use. context: for messages, not used by another thread meanwhile.
- * FAULT_INVALID, where there is none with the names that there are; FAULT_UNAVAILABLE: it cannot be read now. */
+ * FAULT_INVALID, where there is none with the names that there are; FAULT_UNAVAILABLE: it cannot be read now. Of all
+ * others than FAULT_INVALID the operator is told. */
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
                 fault *f);
 /* One more user of each of them, which have users. False: the folder is being used by another thread. */

@@ -92,18 +92,24 @@ static bool is_pipeline(const char *folder, const char *name)
     return is;
 }
 
-void models_list(const server *s, models_visit *visit, void *user)
+bool models_list(const server *s, models_visit *visit, void *user)
 {
     const char *folder = s->settings.models;
     listing names;
+    flux1_error err = {0};
     visit(user, s->models.engine->name);
-    if (!folder || listing_read(folder, &names, NULL) != FLUX1_OK)
-        return;
+    if (!folder)
+        return true;
+    if (listing_read(folder, &names, &err) != FLUX1_OK) {
+        failure_tell(s, "no model of --models can be had: %s", err.message);
+        return false;
+    }
     for (size_t i = 0; i < names.count; i++)
         if (strlen(names.name[i]) < MODEL_NAME_ROOM && !is_engines(s, names.name[i]) &&
             is_pipeline(folder, names.name[i]))
             visit(user, names.name[i]);
     listing_free(&names);
+    return true;
 }
 
 typedef struct finding {
@@ -121,15 +127,18 @@ static void compare(void *user, const char *name)
         builder_format(&look->names, "%s%s", look->names.length ? ", " : "", name);
 }
 
-/* Its name out of the folder's listing, so that no name leads out of the folder. found "": the engine's. */
+/* Its name out of the folder's listing, so that no name leads out of the folder. found "": the engine's. As models_take
+ * of faults. */
 static bool find(const server *s, const char *name, const char *param, char found[MODEL_NAME_ROOM], fault *f)
 {
     finding look = {.name = name};
     found[0] = '\0';
     if (is_engines(s, name))
         return true;
-    models_list(s, compare, &look);
-    if (!look.found[0])
+    const bool listed = models_list(s, compare, &look);
+    if (!look.found[0] && !listed)
+        fault_set(f, FAULT_UNAVAILABLE, param, "the models of this server cannot be listed now");
+    else if (!look.found[0])
         fault_set(f, FAULT_INVALID, param, "there is no model \"%.60s\" here; there is %s", name,
                   look.names.text ? look.names.text : s->models.engine->name);
     builder_free(&look.names);

@@ -68,7 +68,8 @@ served_model *models_begin(server *s, const char *name, const char *param, job_r
 bool models_know(const server *s, const char *name, const char *param, char whole[MODEL_NAME_ROOM], fault *f);
 
 typedef void models_visit(void *user, const char *name);
-void models_list(const server *s, models_visit *visit, void *user); /* the engine's first */
+/* The engine's first. False: the folder cannot be listed now, which the operator is told. */
+bool models_list(const server *s, models_visit *visit, void *user);
 
 /* For requests of AUTOMATIC1111's clients that name none. */
 void models_choose(server *s, const char *name);

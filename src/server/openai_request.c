@@ -110,5 +110,6 @@ bool openai_request_read(const json_value *o, job_request *r, openai_wishes *w, 
     raise_compression(o, r);
     set_previews(r, w);
     request_note_unknown(o, request_common_fields, openai_fields, openai_wish_fields, n);
+    request_note_tag(r, n);
     return true;
 }

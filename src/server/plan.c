@@ -33,11 +33,8 @@ static bool take_adapters(server *s, job *j, int *taken, fault *f)
     for (*taken = 0; *taken < r->loras; ++*taken) {
         flux1_adapter_use *use = &j->adapters[*taken];
         use->scale = r->lora[*taken].scale;
-        if (!loras_take(&s->loras, s->engine.planner, j->model->model, r->lora[*taken].name, &use->adapter, f)) {
-            if (f->kind != FAULT_INVALID)
-                failure_tell(s, "%s/%s", s->settings.loras, f->message);
+        if (!loras_take(&s->loras, s->engine.planner, j->model->model, r->lora[*taken].name, &use->adapter, f))
             return false;
-        }
     }
     return true;
 }

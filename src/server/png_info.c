@@ -39,7 +39,7 @@ bool png_info_read(server *s, const char *bytes, size_t count, json_value **fact
     char *path = NULL;
     *facts = NULL;
     if (count == 0)
-        return fault_set(f, FAULT_INVALID, NULL, "the body is empty: it must be a picture");
+        return fault_set(f, FAULT_INVALID, NULL, "there is no picture: it is empty");
     if (history_write_scratch(s->history, bytes, count, &path, &err) != FLUX1_OK)
         return failure_fault(s, f, err.status, "the picture cannot be stored for a moment, to be read", err.message);
     const bool good = png_info_of_file(s, path, facts, f);

@@ -10,9 +10,9 @@ static const route routes[] = {
 #undef ROUTE_ROW
 };
 
-static bool matches(const char *pattern, const char *path, char argument[ARGUMENT_ROOM])
+static bool matches(const route *r, const char *path, char argument[ARGUMENT_ROOM])
 {
-    const char *star = strchr(pattern, '*');
+    const char *pattern = r->path, *star = strchr(pattern, '*');
     const size_t before = star ? (size_t)(star - pattern) : 0;
     argument[0] = '\0';
     if (!star)
@@ -24,7 +24,7 @@ static bool matches(const char *pattern, const char *path, char argument[ARGUMEN
         return false;
     memcpy(argument, path + before, part);
     argument[part] = '\0';
-    return true;
+    return r->handler != webui_list || webui_has_list(argument);
 }
 
 /* Whether one row has this very path: rows with a * do not count then. */
@@ -44,7 +44,7 @@ const route *route_find(const char *method, const char *path, char argument[ARGU
     methods[0] = '\0';
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const route *r = &routes[i];
-        if ((own && strchr(r->path, '*')) || !matches(r->path, path, argument))
+        if ((own && strchr(r->path, '*')) || !matches(r, path, argument))
             continue;
         if (strcmp(r->method, wanted) == 0)
             return r;

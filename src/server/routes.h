@@ -64,6 +64,9 @@
 ROUTE_TABLE(ROUTE_HANDLER)
 #undef ROUTE_HANDLER
 
+/* Whether webui_list has something to tell under that name. */
+bool webui_has_list(const char *name);
+
 typedef enum route_access { ROUTE_OPEN, ROUTE_ANY, ROUTE_READY } route_access;
 
 typedef struct route {

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include "base/clock.h"
+#include "base/listing.h"
 #include "server/descriptors.h"
 #include "server/failure.h"
 #include "server/http.h"
@@ -61,8 +62,14 @@ static flux1_status open_listener(server *s, flux1_error *err)
 
 static flux1_status check_folder(const char *folder, flux1_error *err)
 {
-    return !folder || file_is_directory(folder) ? FLUX1_OK
-                                                : error_set(err, FLUX1_ERR_IO, "%s: there is no such folder", folder);
+    listing names = {0};
+    if (folder && !file_is_directory(folder))
+        return error_set(err, FLUX1_ERR_IO, file_exists(folder) ? "%s: is not a folder" : "%s: there is no such folder",
+                         folder);
+    if (folder)
+        TRY(listing_read(folder, &names, err));
+    listing_free(&names);
+    return FLUX1_OK;
 }
 
 static flux1_status open_parts(server *s, flux1_error *err)
@@ -72,7 +79,8 @@ static flux1_status open_parts(server *s, flux1_error *err)
     TRY(open_listener(s, err));
     TRY(errands_open(&s->errands, s, err));
     TRY(errands_open(&s->readings, s, err));
-    TRY(loras_open(&s->loras, s->settings.loras, err));
+    TRY(errands_open(&s->lists, s, err));
+    TRY(loras_open(&s->loras, s->settings.loras, s->settings.tell, err));
     s->has_loras = true;
     TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
     return http_start(s, err);
@@ -90,6 +98,7 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
     for (int i = 0; i < SERVER_WORKERS; i++)
         s->worker[i].s = s;
     s->began = job_now();
+    s->opened = clock_seconds();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
     if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 || pthread_mutex_init(&s->writing, NULL) != 0 ||
         pthread_mutex_init(&s->reading, NULL) != 0 || pthread_mutex_init(&s->models.mutex, NULL) != 0) {
@@ -187,6 +196,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     workers_join(s);
     watch_join(s);
     errands_end(&s->readings);
+    errands_end(&s->lists);
     errands_end(&s->errands); /* answers what it has; HTTP threads do what comes now, and jobs are refused at once */
     http_stop(s);
     models_close(s);
@@ -200,9 +210,11 @@ void server_close(server *s)
     if (!s)
         return;
     errands_end(&s->readings);
+    errands_end(&s->lists);
     errands_end(&s->errands);
     http_stop(s);
     errands_close(&s->readings);
+    errands_close(&s->lists);
     errands_close(&s->errands);
     if (s->has_loras)
         loras_close(&s->loras);

@@ -1,5 +1,7 @@
 #include "server/webui_request.h"
 
+#include "base/lora_tag.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +35,15 @@ typedef struct webui_counts {
     X("hr_prompt", SILENT)                            \
     X("hr_negative_prompt", SILENT)                   \
     X("hr_additional_modules", SILENT)                \
+    X("hr_cfg", SILENT)                               \
+    X("hr_distilled_cfg", SILENT)                     \
+    X("refiner_checkpoint", OFF)                      \
+    X("refiner_switch_at", SILENT)                    \
+    X("disable_extra_networks", OFF)                  \
+    X("firstpass_image", OFF)                         \
+    X("infotext", OFF)                                \
+    X("comments", SILENT)                             \
+    X("force_task_id", SILENT)                        \
     X("firstphase_width", OFF)                        \
     X("firstphase_height", OFF)                       \
     X("subseed", SILENT)                              \
@@ -92,32 +103,28 @@ const char *webui_wanted_model(const json_value *o)
 
 /* ---- <lora:NAME:0.8> ---- */
 
-/* Takes the tag at text[0..bytes) into the request; its own scale of the text encoders, behind a second colon, does not
- * count. */
-static bool take_tag(job_request *r, const char *text, size_t bytes, fault *f)
+/* Into the request. One scale counts here for all, that of the transformer. */
+static bool take_tag(job_request *r, const lora_tag *t, remarks *n, fault *f)
 {
-    const char *name = text + strlen("<lora:"), *end = text + bytes - 1,
-               *colon = memchr(name, ':', (size_t)(end - name));
-    char *stop = NULL;
-    const double scale = colon ? strtod(colon + 1, &stop) : 1;
-    if (colon && (stop == colon + 1 || (*stop != ':' && stop != end)))
+    const size_t bytes = (size_t)(t->end - t->begin);
+    if (!t->is_number)
         return fault_set(f, FAULT_INVALID, "prompt", "\"prompt\": %.*s must be <lora:NAME:SCALE>",
-                         (int)(bytes < 100 ? bytes : 100), text);
-    return request_add_lora(r, name, (size_t)((colon ? colon : end) - name), scale, f);
+                         (int)(bytes < 100 ? bytes : 100), t->begin);
+    if (t->text_scale != t->scale)
+        remarks_add(n, "%.*s: the text encoders had the transformer's scale, %g, too", (int)(bytes < 100 ? bytes : 100),
+                    t->begin, t->scale);
+    return request_add_lora(r, t->name, t->name_bytes, t->scale, f);
 }
 
 /* The prompt without its tags; what it was with them is kept. */
-static bool take_tags(job_request *r, fault *f)
+static bool take_tags(job_request *r, remarks *n, fault *f)
 {
-    for (char *at = r->prompt; (at = strstr(at, "<lora:"));) {
-        char *end = strchr(at, '>');
-        if (!end)
-            return true;
+    lora_tag t;
+    for (char *at = r->prompt; lora_tag_find(at, &t); at = lora_tag_cut(at, &t)) {
         if (!r->written && !(r->written = strdup(r->prompt)))
             return fault_set(f, FAULT_SERVER, NULL, "out of memory for a request");
-        if (!take_tag(r, at, (size_t)(end - at) + 1, f))
+        if (!take_tag(r, &t, n, f))
             return false;
-        memmove(at, end + 1, strlen(end + 1) + 1);
     }
     return true;
 }
@@ -235,7 +242,7 @@ static bool read_count(const json_value *o, job_request *r, fault *f)
 bool webui_request_read(const json_value *o, job_request *r, remarks *n, fault *f)
 {
     if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_count(o, r, f) ||
-        !take_tags(r, f) || !check_scripts(o, n, f))
+        !take_tags(r, n, f) || !check_scripts(o, n, f))
         return false;
     if (r->negative_prompt && !r->negative_prompt[0] && !request_has(o, "true_cfg_scale")) { /* they always send one */
         free(r->negative_prompt);

@@ -60,12 +60,12 @@ static void end(work *w, member *m, job_state state)
     jobs_end(w->s, m->j, state);
 }
 
-/* What went wrong with one of them alone: nothing more of it is made. */
-static void fail(work *w, member *m, const flux1_error *err)
+/* What went wrong with one of them alone, at its picture of that number: nothing more of it is made. */
+static void fail(work *w, member *m, int number, const flux1_error *err)
 {
     fault why = {0};
     char what[64];
-    snprintf(what, sizeof what, "picture %d of %d cannot be kept", m->j->made + 1, m->j->request.count);
+    snprintf(what, sizeof what, "picture %d of %d cannot be kept", number, m->j->request.count);
     failure_fault(w->s, &why, err->status, what, err->message);
     queue_lock(&w->s->queue);
     m->j->error = why;
@@ -236,12 +236,23 @@ static flux1_status encode(server *s, const member *m, const flux1_image *image,
     how.format = r->format;
     how.quality = r->format == FLUX1_FORMAT_PNG ? 0 : r->quality;
     how.adapter_names = 1;
+    how.prompt = r->written;
     pthread_mutex_lock(&s->writing);
     flux1_status st = flux1_image_encode(s->engine.writer, image, m->j->model->model, &m->params, &how, bytes, size);
     if (st != FLUX1_OK)
         error_set(err, st, "%s", flux1_context_message(s->engine.writer));
     pthread_mutex_unlock(&s->writing);
     return st;
+}
+
+/* Takes the bytes. */
+static void hold_unkept(server *s, job *j, uint8_t **bytes, size_t size)
+{
+    queue_lock(&s->queue);
+    j->unkept = *bytes;
+    j->unkept_bytes = size;
+    queue_unlock(&s->queue);
+    *bytes = NULL;
 }
 
 static int on_image(void *user, const flux1_image *image)
@@ -253,12 +264,16 @@ static int on_image(void *user, const flux1_image *image)
     size_t size = 0;
     if (m->over)
         return 0;
+    const int number = m->j->made + m->j->passed + 1, made = m->j->made;
     flux1_status st = encode(w->s, m, image, &bytes, &size, &err);
-    if (st == FLUX1_OK)
+    const bool encoded = st == FLUX1_OK;
+    if (encoded)
         st = keep(w, m->j, image, bytes, size, &err);
+    if (encoded && st != FLUX1_OK && m->j->made == made) /* who waits for it gets it nevertheless */
+        hold_unkept(w->s, m->j, &bytes, size);
     flux1_bytes_free(bytes);
     if (st != FLUX1_OK)
-        fail(w, m, &err);
+        fail(w, m, number, &err);
     else if (m->j->made + m->j->passed == m->j->request.count)
         end(w, m, JOB_DONE);
     return 0;

@@ -1,6 +1,7 @@
 /* What a picture says about how it was made. */
 #include "base/file.h"
 #include "base/json_write.h"
+#include "base/lora_tag.h"
 #include "flux1_tools.h"
 #include "image/comfy.h"
 #include "image/infotext.h"
@@ -79,13 +80,70 @@ static bool has_true_cfg(const infotext *t)
            (infotext_value(t, "Distilled CFG Scale") || (version && strncmp(version, "flux1 ", 6) == 0));
 }
 
+/* ---- tags of adapters, which are no part of the prompt ---- */
+
+static bool is_adapter(const lora_tag *t) { return t->is_number && t->name_bytes > 0; }
+
+static void put_prompt(json_writer *w, const char *prompt)
+{
+    lora_tag t;
+    char *plain = strdup(prompt), *begin = plain;
+    bool any = false;
+    for (char *at = plain; at && lora_tag_find(at, &t); any |= is_adapter(&t))
+        at = is_adapter(&t) ? lora_tag_cut(at, &t) : at + (t.end - at);
+    if (any) { /* the blanks that set them apart */
+        begin += strspn(begin, " ");
+        for (size_t n = strlen(begin); n > 0 && begin[n - 1] == ' '; n--)
+            begin[n - 1] = '\0';
+    }
+    w->text.failed |= !plain;
+    json_put_string(w, "prompt", begin);
+    free(plain);
+}
+
+/* As --lora takes them. */
+static void put_tags(json_writer *w, const char *prompt)
+{
+    lora_tag t;
+    bool any = false;
+    for (const char *at = prompt; lora_tag_find(at, &t); at = t.end) {
+        builder b = {0};
+        if (!is_adapter(&t))
+            continue;
+        if (!any)
+            json_begin_array(w, "lora");
+        any = true;
+        builder_add_bytes(&b, t.name, t.name_bytes);
+        builder_add(&b, ":");
+        builder_float(&b, (float)t.scale);
+        w->text.failed |= b.failed;
+        json_put_string(w, NULL, b.text);
+        builder_free(&b);
+    }
+    if (any)
+        json_end_array(w);
+}
+
+/* The text encoders' have no place in a request. */
+static void put_other_scales(json_writer *w, const char *prompt)
+{
+    lora_tag t;
+    bool apart = false;
+    for (const char *at = prompt; lora_tag_find(at, &t); at = t.end)
+        apart |= is_adapter(&t) && t.text_scale != t.scale;
+    if (apart)
+        json_put_string(w, "te", "of LoRAs, other than unet");
+}
+
+/* ---- all of the text ---- */
+
 static void put_infotext(json_writer *w, const infotext *t)
 {
     const bool cfg = has_true_cfg(t);
     bool *used = calloc(t->count + 1, sizeof *used);
     w->text.failed |= !used;
     json_begin_object(w, "request");
-    json_put_string(w, "prompt", t->prompt);
+    put_prompt(w, t->prompt);
     if (cfg)
         json_put_string(w, "negative_prompt", t->negative_prompt);
     for (size_t i = 0; used && i < t->count; i++) {
@@ -101,8 +159,10 @@ static void put_infotext(json_writer *w, const infotext *t)
         else
             used[i] = put_known(w, pair);
     }
+    put_tags(w, t->prompt);
     json_end_object(w);
     json_begin_object(w, "others");
+    put_other_scales(w, t->prompt);
     if (t->negative_prompt && !cfg)
         json_put_string(w, "Negative prompt", t->negative_prompt);
     for (size_t i = 0; used && i < t->count; i++)

@@ -3,10 +3,8 @@
 #include "base/checked.h"
 #include "base/file.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* An entry's file: magic, length and checksum, then its bytes. */
 #define HEADER_BYTES ((size_t)24)
@@ -50,13 +48,6 @@ static flux1_status find_parent(char **out, flux1_error *err)
     return *out ? FLUX1_OK : error_oom(err, 0, "a path");
 }
 
-static flux1_status make_folder(const char *path, flux1_error *err)
-{
-    if (mkdir(path, 0700) == 0 || file_is_directory(path))
-        return FLUX1_OK;
-    return error_io(err, path, "make the folder");
-}
-
 static bool name_is_good(const char *name)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -79,8 +70,8 @@ static flux1_status entry_path(const char *name, bool make, char **out, flux1_er
         goto cleanup;
     }
     if (make) {
-        TRY_CLEANUP(make_folder(parent, err));
-        TRY_CLEANUP(make_folder(folder, err));
+        TRY_CLEANUP(folder_make(parent, 0700, err));
+        TRY_CLEANUP(folder_make(folder, 0700, err));
     }
     if (!(*out = path_join(folder, name)))
         st = error_oom(err, 0, "a path");

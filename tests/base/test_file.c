@@ -232,6 +232,59 @@ static void unusable_targets_are_explained(void **state)
     assert_int_equal(access("/dev/null", W_OK), 0);
 }
 
+static void expect_no_folder(const char *place, const char *name, const char *words)
+{
+    flux1_error err = {0};
+    char path[200];
+    snprintf(path, sizeof path, "%s%s", place, name);
+    assert_int_equal(folder_make(path, 0700, &err), FLUX1_ERR_IO);
+    if (!strstr(err.message, words))
+        fail_msg("\"%s\" lacks \"%s\"", err.message, words);
+}
+
+static void a_folder_that_cannot_be_made_is_explained(void **state)
+{
+    (void)state;
+    char link_path[128], made[200];
+    struct stat info;
+    clear_folder();
+    put(target, "");
+    snprintf(link_path, sizeof link_path, "%s/link", folder);
+    assert_int_equal(symlink("/nowhere/at/all", link_path), 0);
+    expect_no_folder(target, "", "out.bin: exists and is not a folder; move it away or name another folder");
+    expect_no_folder(target, "/x/y/", "out.bin: exists and is not a folder");
+    expect_no_folder(link_path, "/x", "link: a link to /nowhere/at/all, which is not there");
+    expect_no_folder("/proc", "/self/x", "/proc/self/x: no folder can be made there");
+    snprintf(made, sizeof made, "%s/a/b//", folder);
+    assert_int_equal(folder_make(made, 0700, NULL), FLUX1_OK);
+    assert_int_equal(stat(made, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    assert_int_equal(rmdir(made), 0);
+}
+
+static void a_temporary_folder_is_private_and_its_place_is_named(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    char path[200], small[16], words[200];
+    struct stat info;
+    clear_folder();
+    setenv("TMPDIR", folder, 1);
+    assert_int_equal(folder_make_temporary("test", path, sizeof path, &err), FLUX1_OK);
+    assert_memory_equal(path, folder, strlen(folder));
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    assert_int_equal(folder_make_temporary("test", small, sizeof small, &err), FLUX1_ERR_IO);
+    snprintf(path, sizeof path, "%s/none", folder);
+    snprintf(words, sizeof words,
+             "%s/none: cannot make a temporary folder there: No such file or directory; let TMPDIR", folder);
+    setenv("TMPDIR", path, 1);
+    assert_int_equal(folder_make_temporary("test", path, sizeof path, &err), FLUX1_ERR_IO);
+    assert_string_equal(path, "");
+    assert_non_null(strstr(err.message, words));
+    unsetenv("TMPDIR");
+}
+
 static void a_link_stays_a_link(void **state)
 {
     (void)state;
@@ -627,6 +680,8 @@ int main(void)
         cmocka_unit_test(full_disk_is_a_status_and_leaves_nothing),
         cmocka_unit_test(a_hole_in_the_file_is_not_committed),
         cmocka_unit_test(unusable_targets_are_explained),
+        cmocka_unit_test(a_folder_that_cannot_be_made_is_explained),
+        cmocka_unit_test(a_temporary_folder_is_private_and_its_place_is_named),
         cmocka_unit_test(a_link_stays_a_link),
         cmocka_unit_test(a_link_to_nothing_stays_a_link),
         cmocka_unit_test(a_name_may_be_as_long_as_the_file_system_allows),

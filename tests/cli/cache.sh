@@ -129,5 +129,5 @@ expect_status 0 "cache clear"
 picture deep.png --cache deep/er/entries
 [ "$(ls deep/er/entries | wc -l)" -eq "$parts" ] || fail "--cache in folders that are not there: nothing is stored"
 touch ../file
-refused 1 '^flux1: the cache folder ../file/entries: ../file: exists and is not a folder \(--cache\)$' generate -m "$tiny" -p x -q -o x.png --cache ../file/entries
+refused 1 '^flux1: the cache folder ../file/entries: ../file: exists and is not a folder; move it away or name another folder \(--cache\)$' generate -m "$tiny" -p x -q -o x.png --cache ../file/entries
 finish

@@ -144,5 +144,18 @@ refused 1 '/nowhere/x.*FLUX1_MODEL' generate -p x -o x.png
 refused 1 '/nowhere/x.*FLUX1_MODEL' tokenize -p x
 refused 1 '/nowhere/x: no such' generate -m /nowhere/x -p x -o x.png
 grep -q FLUX1_MODEL ../err && fail 'FLUX1_MODEL is blamed for --model'
+refused 1 '/nowhere/x.*FLUX1_MODEL' info
+# what an option names is its own, wherever it lies
+FLUX1_MODEL=$PWD/model
+cp -r "$tiny" model
+for named in "-o $PWD/model/none/x.png" "--lora $PWD/model/none.safetensors:0.8" "--vae $PWD/model/vae2" "--from $PWD/model/x.png" "-n 2 -o $PWD/model/none/x%02d.png"; do
+    # shellcheck disable=SC2086
+    refused 1 "^flux1: $PWD/model/" generate -p x -s 1 -W 32 -H 32 $named
+    grep -q FLUX1_MODEL ../err && fail "FLUX1_MODEL is blamed for $named: $(cat ../err)"
+done
+refused 1 "^flux1: $PWD/model/none.safetensors: " info --lora "$PWD/model/none.safetensors"
+grep -q FLUX1_MODEL ../err && fail "FLUX1_MODEL is blamed for info's adapter: $(cat ../err)"
+rm -r model/vae/*
+refused 1 "$PWD/model.*FLUX1_MODEL" generate -p x -s 1 -W 32 -H 32 -o "$PWD/model/x.png"
 
 finish

@@ -64,6 +64,16 @@ expect_status 0 "Forge's picture"
 flux1 generate -m "$tiny" --from "$pictures/a1111_be.webp" -s 1 -o a1111.png
 expect_status 0 "AUTOMATIC1111's picture"
 grep -q 'not repeated: .*Sampler' ../err || fail "what is not repeated is told: $(cat ../err)"
+# adapters are tags of the prompt for AUTOMATIC1111, and its tags are adapters here
+flux1 $draw -p owl --lora "$PIPELINES/../files/lora/kohya.safetensors:0.5" -o whole.png
+"$PICTURE" whole.png parameters | head -n 1 | grep -qx 'owl <lora:kohya:0.5>' || fail "a picture's tags: $("$PICTURE" whole.png parameters)"
+LC_ALL=C sed 's/"steps": 1/"steps": 3/' whole.png >half.png
+FLUX1_PATH=$PIPELINES/../files/lora flux1 generate -m "$tiny" --from half.png -q -o again.png
+[ "$("$PICTURE" whole.png)" = "$("$PICTURE" again.png)" ] || fail "the tags repeat the picture: $(cat ../err)"
+flux1 info --json "$pictures/a1111_lora.png"
+[ "$("$VALUE" request.prompt <../out)|$("$VALUE" request.lora.0 <../out)|$("$VALUE" request.lora.1 <../out)|$("$VALUE" request.lora.# <../out)" = "a red fox , snow|kohya:0.5|paper:0.25|2" ] ||
+    fail "the tags of AUTOMATIC1111's picture: $(cat ../out)"
+refused 1 '^flux1: kohya: there is no such adapter here, .*FLUX1_PATH' generate -m "$tiny" --from "$pictures/a1111_lora.png" -q
 # what made it is the run's, not the writer's
 flux1 $draw -p x --mesh 1x2 --dtype bf16 -o made.png -q
 flux1 info --json made.png

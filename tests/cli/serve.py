@@ -361,12 +361,48 @@ def lost_pictures(s, jobs):
     os.rename(path + ".kept", path)
 
 
+def unkept_pictures(s, jobs):
+    """A picture that cannot be written is given to who waits for it, with those before it, and why there are no more."""
+    def ask(path, body, parse=True):
+        answers, before = [], set(os.listdir(jobs + "/pictures"))
+        thread = threading.Thread(target=lambda: answers.append(s.call("POST", path, dict(LONG, steps=150, seed=7, **body), raw=not parse)))
+        thread.start()
+        while not (new := [n for n in set(os.listdir(jobs + "/pictures")) - before if n.endswith("-1.png")]):
+            time.sleep(0.005)
+        second = jobs + "/pictures/" + new[0].replace("-1.png", "-2.png")
+        os.mkdir(second)
+        thread.join()
+        os.rmdir(second)
+        return answers[0], s.job(new[0][:-6])
+    def is_second(text):
+        return b"Seed: 8, Size: 64x64" in base64.b64decode(text)
+    (status, a), job = ask("/v1/images/generations", {"n": 4})
+    check(status == 200 and len(a["data"]) == 2 and is_second(a["data"][1]["b64_json"]), "OpenAI's answer has both: %d" % status)
+    why = re.compile("picture 2 of 4 cannot be kept: is a folder")
+    check(why.match(a["flux1"]["error"]["message"]) and a["flux1"]["error"]["code"] == 500 and len(a["flux1"]["pictures"]) == 1, "and says why there are no more: %s" % a["flux1"])
+    check(job["state"] == "failed" and why.match(job["error"]["message"]) and len(job["pictures"]) == 1, "the job has failed: %s" % job)
+    (status, a), _ = ask("/v1/images/generations", {"n": 4, "response_format": "url"})
+    check(status == 200 and len(a["data"]) == 1 and s.call("GET", "/" + a["data"][0]["url"].split("/", 3)[3], raw=True)[0] == 200, "one without a file has no address: %s" % a)
+    (status, a), _ = ask("/sdapi/v1/txt2img", {"n_iter": 4})
+    info = json.loads(a["info"])
+    check(status == 200 and len(a["images"]) == 2 and is_second(a["images"][1]) and info["all_seeds"] == [7, 8] and why.match(info["error"]["message"]), "AUTOMATIC1111's: %d %s" % (status, info))
+    (status, text), _ = ask("/v1/images/generations", {"n": 4, "stream": True}, parse=False)
+    events = [(name, e) for name, e in parse_events(text.decode()) if name != "image_generation.partial_image"]
+    check([name for name, _ in events] == ["image_generation.completed"] * 2 + ["error"] and is_second(events[1][1]["b64_json"]) and why.match(events[2][1]["error"]["message"]), "a stream: %s" % [n for n, _ in events])
+
+
 def webui(s):
     """AUTOMATIC1111's interface, with what its clients always send."""
     sent = {"prompt": "a red fox", "negative_prompt": "", "seed": 7, "steps": 2, "width": 64, "height": 48, "cfg_scale": 7, "sampler_name": "Euler a", "scheduler": "Automatic",
             "batch_size": 1, "n_iter": 2, "restore_faces": False, "enable_hr": False, "override_settings": {"sd_model_checkpoint": "schnell [0123]"}, "alwayson_scripts": {}}
     status, a = s.call("POST", "/sdapi/v1/txt2img", sent)
     check(status == 200 and len(a["images"]) == 2 and pixels(base64.b64decode(a["images"][0])) == pixels(open(folder + "/cli.png", "rb").read()), "txt2img: %d" % status)
+    for method, path in (("POST", "interrogate"), ("POST", "unload-checkpoint"), ("GET", "nothing"), ("DELETE", "nothing")):
+        error_of(s.call(method, "/sdapi/v1/" + path, {} if method == "POST" else None), 404, "not_found_error", "there is nothing at /sdapi/v1/" + path)
+    error_of(s.call("POST", "/sdapi/v1/samplers", {}), 405, "invalid_request_error", "it has GET")
+    status, marked = s.call("POST", "/sdapi/v1/txt2img", b"\xef\xbb\xbf" + json.dumps(dict(sent, n_iter=1)).encode())
+    check(status == 200 and marked["images"] == a["images"][:1], "a body with a byte order mark: %s" % (status,))
+    error_of(s.call("POST", "/sdapi/v1/png-info", {"image": ""}), 400, "invalid_request_error", "no picture: it is empty")
     info = json.loads(a["info"])
     check(info["seed"] == 7 and info["all_seeds"] == [7, 8] and (info["width"], info["height"]) == (64, 48), "info: %s" % info)
     # the rule by which its clients read the last line (spec.md): pairs of key and value
@@ -464,9 +500,10 @@ def info_when_examined(s, model=""):
 
 
 def loras():
-    names = folder + "/loras"
+    names, models = folder + "/loras", folder + "/beside_loras"
     os.makedirs(names)
-    s = Server("--port", "0", "--loras", names + "/")
+    os.makedirs(models)
+    s = Server("--port", "0", "--loras", names + "/", "--models", models)
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
@@ -485,12 +522,24 @@ def loras():
     check(facts["lora"] == [{"name": "one", "scale": 2}], "a picture tells which adapter it has: %s" % facts)
     told = json.loads(with_lora[1]["info"])
     check(told["prompt"] == told["all_prompts"][0] == "<lora:one:2>a red fox" and told["infotexts"][0].startswith("<lora:one:2>a red fox\nSteps: 2,"), "the prompt is told with its tags: %s" % told)
+    info = s.call("POST", "/sdapi/v1/png-info", {"image": with_lora[1]["images"][0]})[1]
+    check(info["info"] == told["infotexts"][0] and info["parameters"]["prompt"] == "a red fox" and info["parameters"]["lora"] == [{"name": "one", "scale": 2}], "the picture has its tags: %s" % info)
+    info = s.call("POST", "/sdapi/v1/png-info", {"image": with_lora[0]["data"][0]["b64_json"]})[1]["info"]
+    check(info.startswith("a red fox <lora:one:2>\nSteps: 2,"), "the picture of another interface has a tag, too: %s" % info)
     pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
     os.unlink(names + "/one.safetensors")
     open(names + "/one.safetensors", "w").write("x")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "one")
     check(listed()[1][1], "a file that has changed is looked at again")
     check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
+    os.rename(names, names + ".away")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 503, "unavailable_error", "adapters of this server cannot be listed now")
+    check(s.call("GET", "/sdapi/v1/loras")[1] == [], "no adapter can be listed")
+    os.rmdir(models)
+    for _ in range(3):
+        s.call("GET", "/api/info")
+    told = [open(s.errors).read().count("can be had: %s: cannot list" % path) for path in (names + "/", models)]
+    check(told == [1, 1], "the operator is told of each folder, once a minute: %s" % open(s.errors).read())
     s.stop()
 
 
@@ -564,6 +613,11 @@ def other_models():
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": "kohya"}), 400, "invalid_request_error", "made for another model")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": 3}), 400, "invalid_request_error", "model")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "broken"}), 400, "invalid_request_error", '"broken" cannot be opened')
+    os.rename(names, names + ".away")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev"}), 503, "unavailable_error", "models of this server cannot be listed now")
+    error_of(s.call("GET", "/v1/models/dev"), 503, "unavailable_error", "cannot be listed")
+    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == ["schnell"] and "no model of --models can be had: %s: cannot list" % names in open(s.errors).read(), "the operator is told of the folder")
+    os.rename(names + ".away", names)
     check(s.stop() == 0, "a stop with a model of the folder open")
 
 
@@ -1045,6 +1099,22 @@ def thumbnails(jobs):
     s.stop()
 
 
+def others_wait_for_no_list(s):
+    """Clients that ask for long lists, many at a time, keep nobody waiting but each other: how many are made while another client is answered."""
+    askers = [s.connect(b"HEAD /api/jobs?limit=500 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100) for _ in range(12)]
+    def made():
+        ready = select.select(askers, [], [], 0)[0]
+        return sum(c.recv(1 << 20).count(b"HTTP/1.1 200") for c in ready)
+    def meanwhile():
+        made()
+        s.call("GET", "/health")
+        return made()
+    counts = sorted(meanwhile() for _ in range(9))
+    check(counts[4] <= 1, "lists that are made while another client waits: %s" % counts)
+    for c in askers:
+        c.close()
+
+
 def long_texts(jobs):
     """A history of long prompts: a page of it has a limit in bytes, they count for --jobs-size, and the file shrinks."""
     s = Server("--port", "0", "--jobs", jobs)
@@ -1059,6 +1129,7 @@ def long_texts(jobs):
     s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "1M")
     page = s.call("GET", "/api/jobs?limit=500", raw=True)[1]
     check(8 << 20 < len(page) < 9 << 20 and json.loads(page)["more"] and len(json.loads(page)["jobs"]) < 300, "a page of %d bytes" % len(page))
+    others_wait_for_no_list(s)
     s.call("POST", "/v1/images/generations", SHORT)
     until = time.monotonic() + 10
     while len(s.call("GET", "/api/jobs?limit=500")[1]["jobs"]) > 20 and time.monotonic() < until:
@@ -1106,6 +1177,8 @@ def keys():
                           ("Basic " + base64.b64encode(b"anyone:second").decode(), 200), ("Basic " + base64.b64encode(b"first:").decode(), 401)):
         check(s.call("GET", "/api/info", headers={"Authorization": value})[0] == status, "%r: %d expected" % (value, status))
     check(s.call("POST", "/api/jobs", SHORT)[0] == 401 and s.call("GET", "/metrics")[0] == 401 and s.call("GET", "/nowhere")[0] == 401, "everything else needs the key")
+    second = subprocess.run([program, "serve", "--model", model, "--port", str(s.port)], stderr=subprocess.PIPE, text=True, timeout=60)
+    check(second.returncode == 1 and re.search("another program listens there; .*--port", second.stderr), "a second server at the port: %s" % second.stderr)
     check(s.stop(signal.SIGINT) == 0, "SIGINT is an orderly stop")
 
 
@@ -1117,12 +1190,14 @@ def unix_socket():
         c.connect(path)
         c.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         check(b'{"status": "ok"}' in c.recv(4096) + c.recv(4096), "the Unix socket")
+        second = subprocess.run([program, "serve", "--model", model, "--socket", path], stderr=subprocess.PIPE, text=True, timeout=60)
+        check(second.returncode == 1 and "another program listens on this socket" in second.stderr, "a second server at the socket: %s" % second.stderr)
         s.stop(signal.SIGKILL if _ == 0 else signal.SIGTERM)
     check(not os.path.exists(path), "the socket is removed")
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), lambda s: unkept_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")

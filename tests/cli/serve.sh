@@ -9,7 +9,16 @@ fi
 refused 2 'api-key.*empty' serve --model "$tiny" --api-key=
 refused 1 'no such folder' serve --model "$tiny" --port 0 --loras "$work/nowhere"
 refused 1 'nowhere: there is no such folder' serve --model "$tiny" --port 0 --models "$work/nowhere"
-refused 1 'cannot listen on 192.0.2.1' serve --model "$tiny" --host 192.0.2.1
+refused 1 'cannot listen on 192.0.2.1.*no such address.*--host' serve --model "$tiny" --host 192.0.2.1
+: >"$work/plain"
+refused 1 'plain: exists and is not a folder; move it away' serve --model "$tiny" --port 0 --jobs "$work/plain"
+refused 1 'plain: exists and is not a socket; move it away' serve --model "$tiny" --socket "$work/plain"
+refused 1 'none/socket: the folder of this socket does not exist' serve --model "$tiny" --socket "$work/none/socket"
+refused 1 'plain: is not a folder' serve --model "$tiny" --port 0 --loras "$work/plain"
+for name in http://my.proxy my.proxy:8443 'a, b' 'a,,b' '' 'a,'; do
+    refused 2 '^flux1: --allow-host: ".*" is no name of a host' serve --model "$tiny" --port 0 --allow-host "$name"
+done
+refused 2 'host: the argument is empty' serve --model "$tiny" --port 0 --host ''
 refused 2 'queue 0: must be' serve --model "$tiny" --queue 0
 flux1 serve --model "$work/nowhere" --port 0
 expect_status 1 "a model that is not there"

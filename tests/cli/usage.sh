@@ -49,8 +49,11 @@ refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' genera
 refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/oft.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
-refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
-refused 1 'nowhere.*No such file' info "$tiny" --lora nowhere.safetensors:0.5
+flux1 generate -m "$tiny" -p "a <lora:detail:0.5> fox" -S 1 -o x.png -s 1 -W 32 -H 32
+grep -q '^flux1: warning: <lora:detail:0.5> is a part of the prompt here, .*--lora detail:0.5 does$' ../err || fail "a tag of an adapter is told of: $(cat ../err)"
+rm -f x.png
+refused 1 'nowhere.safetensors: there is no such adapter here, .*FLUX1_PATH' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
+refused 1 'nowhere.safetensors: there is no such adapter here' info "$tiny" --lora nowhere.safetensors:0.5
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
 refused 2 '--lora is planned with a model and cannot be combined with --devices' info --devices --lora x
 refused 2 '--compare -: reports are read from files' bench --compare "$tiny/model_index.json" -
@@ -73,8 +76,8 @@ refused 1 'kohya.safetensors: a LoRA, which is added to a model \(--lora\)$' gen
 refused 2 'an argument of info is empty; it takes PATH' info ""
 refused 2 'an argument of convert is empty; it takes IN OUT' convert x ""
 : >../plain
-refused 1 '^flux1: the cache folder ../plain: exists and is not a folder \(--cache\)$' generate -m "$tiny" -p x --cache ../plain
-refused 1 '^flux1: ../plain: exists and is not a folder$' generate -m "$tiny" -p x --output-dir ../plain
+refused 1 '^flux1: the cache folder ../plain: exists and is not a folder; move it away or name another folder \(--cache\)$' generate -m "$tiny" -p x --cache ../plain
+refused 1 '^flux1: ../plain: exists and is not a folder; move it away or name another folder$' generate -m "$tiny" -p x --output-dir ../plain
 # a name with control characters makes no other line and no command of the terminal
 odd=$(printf 'a\nb\033[31m')
 refused 1 '^flux1: a b \[31m: ' generate -m "$odd" -p x

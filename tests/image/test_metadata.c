@@ -192,6 +192,22 @@ static void adapters_stand_in_json_as_the_option_takes_them(void **state)
     free(text);
 }
 
+static void adapters_are_tags_behind_the_prompt_or_where_they_were_written(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    const image_lora loras[] = {{"/l/a b.safetensors", 0.8f}, {"org/name", 1}, {"a:b", 1}, {".safetensors", -2}};
+    m.loras = loras;
+    m.lora_count = 4;
+    char *text = parameters(&m);
+    assert_non_null(strstr(text, "a red fox <lora:a b:0.8> <lora:name:1> <lora:.safetensors:-2>\nSteps: 4"));
+    free(text);
+    m.written = "a <lora:x:1>red fox";
+    text = parameters(&m);
+    assert_non_null(strstr(text, "a <lora:x:1>red fox\nSteps: 4"));
+    free(text);
+}
+
 static void a_gpus_noise_is_named_as_the_option_takes_it(void **state)
 {
     (void)state;
@@ -278,6 +294,7 @@ int main(void)
         cmocka_unit_test(json_holds_every_parameter),
         cmocka_unit_test(true_cfg_has_its_prompt_and_scale),
         cmocka_unit_test(adapters_stand_in_json_as_the_option_takes_them),
+        cmocka_unit_test(adapters_are_tags_behind_the_prompt_or_where_they_were_written),
         cmocka_unit_test(numbers_have_a_point_in_every_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -336,11 +336,66 @@ static void expect_comment(bool header_low, bool text_low, const uint16_t *text,
     while (text[count])
         count++;
     const size_t size = exif_block(header_low, text_low, text, count, block);
-    assert_int_equal(exif_comment(block, size, &comment, NULL), FLUX1_OK);
+    assert_int_equal(exif_comment(block, size, &comment, &(bool){false}, NULL), FLUX1_OK);
     assert_non_null(comment);
     assert_string_equal(comment, expected);
     free(comment);
 }
+
+/* The picture of `made` with other bytes in place of the first `bytes` that are `old`: what it says is left of it, and
+ * what is told. problem NULL: nothing. */
+static void expect_damaged(const builder *made, const char *old, const char *other, size_t bytes, bool json,
+                           bool parameters, const char *problem)
+{
+    picture_facts f;
+    char *copy = malloc(made->length), *at = copy;
+    assert_non_null(copy);
+    memcpy(copy, made->text, made->length);
+    while (memcmp(at, old, bytes) != 0)
+        assert_true(++at + bytes <= copy + made->length);
+    memcpy(at, other, bytes);
+    put(copy, made->length);
+    free(copy);
+    assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
+    assert_int_equal(f.json != NULL, json);
+    assert_int_equal(f.parameters != NULL, parameters);
+    if (!problem)
+        assert_null(f.problem);
+    else if (!f.problem || !strstr(f.problem, problem))
+        fail_msg("\"%s\" lacks \"%s\"", f.problem ? f.problem : "", problem);
+    picture_facts_free(&f);
+}
+
+/* What leads to the comment, in the order of exif_add: the header, the first directory's place and length, the entry of
+ * the EXIF directory, the comment's. */
+static void damaged_blocks(picture_format format)
+{
+    static const struct {
+        const char *old, *other;
+        size_t bytes;
+    } exif[] = {{"MM\0*\0\0\0\x08", "MM\1*\0\0\0\x08", 8},
+                {"MM\0*\0\0\0\x08", "MM\0*\0\1\0\x08", 8},
+                {"\x87\x69\0\4\0\0\0\1\0", "\x87\x69\0\4\0\0\0\1\x40", 9},
+                {"\0\1\x92\x86\0\7\0", "\0\1\x92\x86\0\7\1", 7}};
+    const picture_texts texts = {
+        .parameters = "a fox\nSteps: 1, Seed: 2, Size: 17x9", .json = "{\"prompt\": \"a fox\"}", .software = "flux1"};
+    builder made = {0};
+    encode(format, &texts, &made);
+    for (size_t i = 0; i < sizeof exif / sizeof *exif; i++)
+        expect_damaged(&made, exif[i].old, exif[i].other, exif[i].bytes, true, false, "its EXIF block");
+    expect_damaged(&made, "</flux1:request>", "</flux1:regvest>", 16, false, true,
+                   "its XMP block, which has flux1's own text, is damaged; get the picture again");
+    expect_damaged(&made, "<flux1:request>", "<flux1:reqnest>", 15, false, true, "its XMP block");
+    expect_damaged(&made, "MM", "MM", 2, true, true, NULL);
+    builder_free(&made);
+    const picture_texts none = {.parameters = NULL, .json = NULL, .software = "a camera's"};
+    encode(format, &none, &made);
+    expect_damaged(&made, "MM", "MM", 2, false, false, NULL);
+    builder_free(&made);
+}
+
+static void a_damaged_block_of_a_jpeg_is_named(void **state) { (void)state, damaged_blocks(PICTURE_JPEG); }
+static void a_damaged_block_of_a_webp_is_named(void **state) { (void)state, damaged_blocks(PICTURE_WEBP); }
 
 /* Code points from Unicode's charts; U+4E00, U+5F00 and U+7A00 have a low byte that is zero. */
 static void the_order_of_a_comment_is_its_mark_s_then_the_header_s(void **state)
@@ -420,6 +475,8 @@ int main(void)
         cmocka_unit_test(a_text_that_a_png_cannot_give_is_named),
         cmocka_unit_test(pictures_of_other_writers_are_read),
         cmocka_unit_test(the_order_of_a_comment_is_its_mark_s_then_the_header_s),
+        cmocka_unit_test(a_damaged_block_of_a_jpeg_is_named),
+        cmocka_unit_test(a_damaged_block_of_a_webp_is_named),
         cmocka_unit_test(broken_jpegs_are_a_status),
         cmocka_unit_test(broken_webps_are_a_status),
         cmocka_unit_test(broken_pngs_are_a_status),

@@ -19,7 +19,7 @@
     X(flux1_progress, 144, 80)         \
     X(flux1_latents, 112, 64)          \
     X(flux1_generate_params, 208, 200) \
-    X(flux1_write_params, 72, 48)
+    X(flux1_write_params, 72, 56)
 
 static void sizes_are_pinned(void **state)
 {

@@ -133,8 +133,12 @@ static void pictures_to_files(void **state)
     REFUSED(c, flux1_image_write_png(c, &image, m, &p, NULL));
     REFUSED(c, flux1_image_write_png(c, &empty, m, &p, path));
     REFUSED(c, flux1_image_write_png(c, &empty, NULL, NULL, path));
-    empty = (flux1_image){.pixels = pixels};
+    empty = (flux1_image){.size = sizeof empty, .pixels = pixels};
     REFUSED(c, flux1_image_write_png(c, &empty, NULL, NULL, path));
+    empty = image;
+    empty.size = 0;
+    REFUSED(c, flux1_image_write_png(c, &empty, NULL, NULL, path));
+    assert_non_null(strstr(flux1_context_message(c), "image->size is not set"));
     assert_false(is_there(path));
     for (int i = 0; i < 4; i++) {
         assert_int_equal(flux1_image_write_png(c, &image, i & 1 ? m : NULL, i & 2 ? &p : NULL, path), FLUX1_OK);
@@ -150,7 +154,8 @@ static void pictures_in_other_formats(void **state)
     flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     uint8_t pixels[12] = {0}, *bytes = pixels;
     size_t count = 1;
-    flux1_image image = {.size = sizeof image, .width = 2, .height = 2, .pixels = pixels}, empty = {.pixels = pixels};
+    flux1_image image = {.size = sizeof image, .width = 2, .height = 2, .pixels = pixels},
+                empty = {.size = sizeof empty, .pixels = pixels};
     flux1_write_params how, unset = {0};
     flux1_write_params_defaults(&how);
     flux1_write_params_defaults(NULL);

@@ -349,6 +349,15 @@ static void requests_that_may_not_share_a_batch_are_refused(void **state)
         if (!strstr(flux1_context_message(c), "request 2") || !strstr(flux1_context_message(c), named[i]))
             fail_msg("row %d: \"%s\"", i, flux1_context_message(c));
     }
+    flux1_generate_params a, b;
+    flux1_generate_params_defaults(&a);
+    b = a;
+    b.preview_kind = (flux1_preview_kind)7;
+    const flux1_generate_params *both[] = {&a, &b, &a};
+    assert_int_equal(flux1_generate_many(c, m, both, 3, NULL), FLUX1_ERR_ARGUMENT);
+    assert_string_equal(flux1_context_message(c), "request 1: preview_kind 7: it should be one of flux1_preview_kind");
+    assert_int_equal(flux1_generate_many(c, m, both + 1, 1, NULL), FLUX1_ERR_ARGUMENT);
+    assert_string_equal(flux1_context_message(c), "preview_kind 7: it should be one of flux1_preview_kind");
     flux1_model_close(m);
     flux1_context_destroy(c);
 }

@@ -265,6 +265,21 @@ def what_others_do_appears_and_old_pages_are_asked_for(browser, stand_in, url):
     return page
 
 
+def the_order_is_the_servers_also_where_its_clock_was_put_back(browser, stand_in, url):
+    for i in range(60):
+        stand_in.add_done({"prompt": f"old {i}"}, 1000 - i)
+    stand_in.add_done({"prompt": "newest"}, 0, created=1000)
+    page = opened(browser, url)
+    first = f"{TILES}[0].textContent.includes('newest')"
+    page.until(f"{TILES}.length === 50 && {first}", "the newest is first")
+    stand_in.add_done({"prompt": "newer still"}, 0, created=900)
+    page.until(f"{TILES}.length === 51 && {TILES}[0].textContent.includes('newer still')", "and one that comes later, too")
+    page.tab_to("more-button")
+    page.press("Enter")
+    page.until(f"{TILES}.length === 62 && document.getElementById('more').hidden", "the rest is asked for behind the last one")
+    return page
+
+
 def a_model_is_chosen_and_what_was_left_alone_follows_it(browser, stand_in, url):
     stand_in.models = {"a dev & more": ("dev", 128, 28), "broken": None, HOSTILE: ("schnell", 96, 2)}
     stand_in.step_seconds = 0.01
@@ -526,7 +541,7 @@ def the_program_makes_repeats_cancels_and_outlives_a_kill(browser, program, url)
 STAND_IN_RULES = [globals()[name] for name in """
     a_picture_is_made_watched_and_made_again_by_keyboard a_job_is_cancelled_by_keyboard the_gallery_and_its_dialogs_go_by_arrows_and_escape
     a_png_that_is_dropped_fills_the_form a_key_is_asked_for_and_kept_for_the_tab a_phone_of_360_pixels_has_all_of_it a_lost_server_is_found_again
-    a_model_is_chosen_and_what_was_left_alone_follows_it loras_are_offered_that_fit_the_chosen_model no_more_pixels_than_the_server_draws refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for settings_of_a_picture_come_back_whole
+    a_model_is_chosen_and_what_was_left_alone_follows_it loras_are_offered_that_fit_the_chosen_model no_more_pixels_than_the_server_draws refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for the_order_is_the_servers_also_where_its_clock_was_put_back settings_of_a_picture_come_back_whole
     strings_of_the_server_stay_text colours_have_contrast_and_controls_have_names""".split()]
 
 

@@ -70,7 +70,7 @@ class StandIn:
         self.variant, self.key, self.loras, self.kept, self.step_seconds, self.port = variant, key, list(loras), kept, step_seconds, port
         self.loading = self.full = False
         self.models, self.open_seconds, self.pixels_max, self.sizes, self.refused, self.unexamined = {}, 0, None, [], {}, set()
-        self.jobs, self.files, self.previews, self.lock = [], {}, {}, threading.Lock()
+        self.jobs, self.when, self.files, self.previews, self.lock = [], {}, {}, {}, threading.Lock()
         self.running = False
 
     # ---- begin and end ----
@@ -122,11 +122,14 @@ class StandIn:
                "seconds": 0.0, "seconds_left": None, "request": asked, "pictures": [], "notes": [], "error": None}
         with self.lock:
             self.jobs.append(job)
-            self.jobs.sort(key=lambda j: j["created"])
+            self.when[job["id"]] = job["created"]
+            self.jobs.sort(key=lambda j: self.when[j["id"]])
         return job
 
-    def add_done(self, body, age):
+    def add_done(self, body, age, created=None):
+        """created: where its clock was another one then."""
         job = self.add_job(body, "done", time.time() - age)
+        job["created"] = created or job["created"]
         self.add_picture(job, 0)
         job.update(finished=job["created"] + 1, fraction=1.0, seconds=1.0)
         return job

@@ -92,7 +92,7 @@ static int set_up(void **state)
     snprintf(x->two, sizeof x->two, "%s/two.safetensors", x->folder);
     write_file(x->one, "1");
     write_file(x->two, "2");
-    assert_int_equal(loras_open(&x->l, x->folder, NULL), FLUX1_OK);
+    assert_int_equal(loras_open(&x->l, x->folder, NULL, NULL), FLUX1_OK);
     library.status = FLUX1_OK;
     library.message = "";
     library.opened = library.open = library.looked = 0;

@@ -168,9 +168,10 @@ static void web_uis_tags_and_counts(void **state)
     assert_string_equal(x.r.lora[2].name, "z");
     assert_float_equal(x.r.lora[0].scale, 0.5f, 0);
     assert_float_equal(x.r.lora[1].scale, 1, 0);
-    assert_float_equal(x.r.lora[2].scale, 2, 0);
+    assert_float_equal(x.r.lora[2].scale, 1, 0); /* behind the text encoders' 2 */
     assert_int_equal(x.r.preview_every, 28 / 8);
-    assert_int_equal(x.said.count, 1); /* of cfg_scale */
+    assert_int_equal(x.said.count, 2); /* of z and cfg_scale */
+    assert_non_null(strstr(x.said.text[0], "<lora:z:2:1>: the text encoders had the transformer's scale, 1, too"));
     end(&x);
     refused("{\"prompt\": \"a <lora:x:>\"}", "prompt", true);
     refused("{\"prompt\": \"a <lora:>\"}", "lora", true);
@@ -180,6 +181,12 @@ static void web_uis_tags_and_counts(void **state)
     assert_string_equal(name, "FLUX-dev");
     webui_model_name("a b", name);
     assert_string_equal(name, "a b");
+    reading own = read_with("{\"prompt\": \"a <lora:x:0.5> fox\"}", false); /* no interface where it is a tag */
+    assert_true(own.good);
+    assert_string_equal(own.r.prompt, "a <lora:x:0.5> fox");
+    assert_int_equal(own.said.count, 1);
+    assert_non_null(strstr(own.said.text[0], "<lora:x:0.5> is a part of the prompt here"));
+    end(&own);
     reading open_tag = read_with("{\"prompt\": \"a <lora:x\"}", true); /* is a part of the prompt */
     assert_true(open_tag.good);
     assert_int_equal(open_tag.r.loras, 0);
@@ -194,7 +201,11 @@ static void web_uis_unused_fields(void **state)
         "{\"prompt\": \"a\", \"sampler_name\": \"Euler\", \"scheduler\": \"Automatic\", \"tiling\": false, "
         "\"restore_faces\": null, \"subseed\": -1, \"subseed_strength\": 0, \"seed_resize_from_h\": -1, \"styles\": "
         "[], \"s_churn\": 0.0, \"firstphase_width\": 0, \"script_name\": \"\", \"script_args\": [], "
-        "\"alwayson_scripts\": {}, \"override_settings\": {\"CLIP_stop_at_last_layers\": 1}, \"hr_scale\": 2}",
+        "\"alwayson_scripts\": {}, \"override_settings\": {\"CLIP_stop_at_last_layers\": 1}, \"hr_scale\": 2, "
+        "\"refiner_checkpoint\": \"\", \"refiner_switch_at\": 0, \"disable_extra_networks\": false, "
+        "\"firstpass_image\": "
+        "null, \"comments\": {}, \"hr_cfg\": 1, \"hr_distilled_cfg\": 3.5, \"force_task_id\": null, \"infotext\": "
+        "null}",
         true);
     assert_true(off.good);
     assert_int_equal(off.said.count, 0);
@@ -209,6 +220,9 @@ static void web_uis_unused_fields(void **state)
                                      "\"s_churn\": 1",
                                      "\"enable_hr\": true",
                                      "\"firstphase_height\": 64",
+                                     "\"refiner_checkpoint\": \"x\"",
+                                     "\"disable_extra_networks\": true",
+                                     "\"infotext\": \"a fox\"",
                                      "\"alwayson_scripts\": {\"ControlNet\": {\"args\": []}}",
                                      "\"override_settings\": {\"samples_format\": \"jpg\"}"};
     for (size_t i = 0; i < sizeof on / sizeof *on; i++) {

@@ -353,6 +353,7 @@ static void of_pictures(void **state)
         INT(type, quality, -1, "-1: it should be 1 to 100, or 0"),
         INT(type, quality, 101, "101"),
         INT(type, plain, 2, "2: it should be 0 or 1"),
+        INT(type, adapter_names, -1, "-1: it should be 0 or 1"),
     };
     flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     uint8_t pixels[12] = {0}, *bytes;

@@ -17,6 +17,9 @@ A1111 = ("a red fox, (best:1.2)\nÄpfel 狐狸 🦊\nNegative prompt: ugly, bad\
 FORGE = ("a red fox\nNegative prompt: bad\nSteps: 3, Sampler: Euler, Schedule type: Simple, CFG scale: 1.5, Distilled CFG Scale: 3.5, Seed: 5, "
          "Size: 64x48, Model: dev, Version: f2.0.1v1.10.1, Diffusion in Low Bits: Automatic (fp16 LoRA)")
 
+LORAS = ("a red fox <lora:kohya:0.5>, snow<lora:paper:1:0.25>\nNegative prompt: <lora:not:1>\nSteps: 1, Sampler: Euler, CFG scale: 1, Seed: 5, Size: 32x32, "
+         'Lora hashes: "kohya: 1a, paper: 2b", Version: v1.10.1')
+
 CONTROLS = "a \x9b31mred\x1b[2J f\xf6x\nSteps: 3, Seed: 5, Size: 64x48"
 
 
@@ -56,7 +59,7 @@ def odd_texts():
 
 
 def save_pictures(folder, image):
-    for name, text, compressed in (("a1111.png", A1111, False), ("forge.png", FORGE, True)):
+    for name, text, compressed in (("a1111.png", A1111, False), ("forge.png", FORGE, True), ("a1111_lora.png", LORAS, False)):
         info = PngImagePlugin.PngInfo()
         info.add_itxt("parameters", text, zip=compressed)
         image.save(folder / name, pnginfo=info)
