@@ -161,11 +161,11 @@ typedef struct flux1_context_params {
     int processes;
     flux1_device_weights device_weights;
     flux1_rounding weight_rounding;
-    /* 1: max_memory, where it is given, is that of the whole process: what this has in memory when the context is
-     * created (its code, libraries, the caller's data, models that are open; and 2 MiB for code that runs later) counts
-     * too, beside what requests take;
-     * with `processes`, once for each process of the host, whose sum is compared with max_memory. 0: what they take
-     * alone, and models that are opened later */
+    /* 1: max_memory is that of the whole process: what this has in memory when the context is created (its code,
+     * libraries, the caller's data, models that are open; and 2 MiB for code that runs later) counts too, beside what
+     * requests take; with `processes`, once for each process of the host, whose sum is compared with max_memory. Where
+     * max_memory is not given, it is what is free and what the process has. 0: what requests take alone, and models
+     * that are opened later */
     int memory_of_process;
     /* 1: the context is for plans and descriptions (flux1_tools.h), which store nothing: `cache` counts in them, and is
      * not made here */

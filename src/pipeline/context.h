@@ -34,7 +34,7 @@ struct flux1_context {
     mesh_device text_device;
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
-    uint64_t program;           /* of max_memory, what this process had when the context was created; 0: not counted */
+    uint64_t program;           /* of max_memory, what this process had when the context was created; 0: it is not of it */
     uint64_t opened;            /* bytes that the model in use took when it was opened, since the context is there */
     uint64_t dump;              /* bytes that the run in progress keeps for its dump */
     uint64_t run_texts;         /* bytes of the prompts that it encodes or has found in `texts` */
