@@ -60,6 +60,16 @@ static void add_pictures(const flux1_context *c, memory_need *n, const stage_pla
     n->kept += text_cache_bytes(c);
 }
 
+/* In these ranks' host memory, but for mapped weights. Prepared weights of one model are there once for all. */
+static size_t held_by_samplers(const flux1_context *c, int first, int count)
+{
+    size_t bytes = 0;
+    for (const memory_hold *h = c->device.device->info.memory ? NULL : c->holds; h; h = h->next)
+        for (int r = first; r < first + count; r++)
+            bytes += h->plan->arena[r] + h->plan->scratch[r] + (h->model == c->model ? 0 : h->plan->held[r]);
+    return bytes;
+}
+
 /* Of the ranks on the host whose first process is `host`. */
 static memory_need need_of_host(const flux1_context *c, memory_need n, int host, const stage_plan *p,
                                 const stage_plan *beside)
@@ -74,6 +84,7 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
         n.program += c->program;
         n.opened += c->opened;
         processes_ranks(c->processes, i, ranks, &first, &count);
+        n.samplers += held_by_samplers(c, first, count);
         add_ranks(&n, p, first, count);
         add_ranks(&n, beside, first, count);
     }
@@ -84,15 +95,6 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
 static double to_spare(const flux1_context *c, const memory_need *n)
 {
     return (double)memory_limit(c, n) - (double)memory_total(*n);
-}
-
-/* Prepared weights of one model are there once for all. */
-static size_t held_by_samplers(const flux1_context *c)
-{
-    size_t bytes = 0;
-    for (const memory_hold *h = c->holds; h; h = h->next)
-        bytes += h->bytes - (h->model == c->model ? h->forms : 0);
-    return bytes;
 }
 
 memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
@@ -106,7 +108,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
         const int ranks = mesh_ranks(context_mesh(c, d));
         all.program = none.device ? 0 : c->program;
         all.opened = none.device ? 0 : c->opened;
-        all.samplers = none.device ? 0 : held_by_samplers(c);
+        all.samplers = none.device ? 0 : held_by_samplers(c, 0, mesh_ranks(&c->mesh));
         add_pictures(c, &all, p, beside);
         add_ranks(&all, p, 0, ranks);
         add_ranks(&all, beside, 0, ranks);
@@ -366,12 +368,7 @@ memory_need memory_of_sampler(const flux1_context *c, const stage_plan *denoise,
 
 void memory_hold_on(flux1_context *c, memory_hold *h, const flux1_model *m)
 {
-    const stage_plan *p = h->plan;
     h->model = m->source.number;
-    for (int r = 0; !c->device.device->info.memory && r < mesh_ranks(&c->mesh); r++) {
-        h->bytes += p->arena[r] + p->scratch[r] + p->held[r];
-        h->forms += p->held[r];
-    }
     h->decoding = decoding_bytes(c, h->beside);
     h->next = c->holds;
     c->holds = h;
