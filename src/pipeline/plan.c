@@ -171,9 +171,10 @@ static flux1_status plan_texts(run *g)
     if (!longest)
         return FLUX1_OK;
     TRY(text_plan_make(c, g->m, &g->r[0].adapters, longest, &g->text_plan));
-    TRY(memory_check(c, memory_of(c, text_device(c), &g->text_plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
-    const memory_need need = memory_of(c, text_device(c), &g->text_plan.t5, NULL);
-    return memory_check(c, need, HINT_TEXT | prompt_hint(g, &need), "encoding the prompt (T5)");
+    const memory_need first = memory_of(c, text_device(c), &g->text_plan.clip, NULL),
+                      second = memory_of(c, text_device(c), &g->text_plan.t5, NULL);
+    TRY(memory_check(c, first, prompt_hint(g, &first), "encoding the prompt (CLIP)"));
+    return memory_check(c, second, HINT_TEXT | prompt_hint(g, &second), "encoding the prompt (T5)");
 }
 
 /* ---- batches ---- */

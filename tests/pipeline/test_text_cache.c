@@ -256,6 +256,48 @@ static void the_prompts_of_a_run_are_in_its_plan(void **state)
     subject_close(&s);
 }
 
+/* One of them fits with room for ten more; of 200 the message says that they are too many. */
+static void too_many_prompts_in_one_call_are_refused(void **state)
+{
+    (void)state;
+    enum { PROMPTS = 200 };
+    subject s;
+    subject_open(&s, 0);
+    static char words[PROMPTS][16];
+    static flux1_generate_params p[PROMPTS];
+    static const flux1_generate_params *all[PROMPTS];
+    for (int i = 0; i < PROMPTS; i++) {
+        snprintf(words[i], sizeof words[i], "prompt %d", i);
+        p[i] = s.g.params;
+        p[i].prompt = words[i];
+        p[i].count = 1;
+        p[i].batch = 1;
+        p[i].max_sequence_length = 512;
+        all[i] = &p[i];
+    }
+    run g = {.c = s.c, .m = s.m, .n = 1};
+    assert_int_equal(run_take_requests(&g, all), FLUX1_OK);
+    assert_int_equal(run_plan(&g), FLUX1_OK);
+    uint64_t most = 0;
+    const stage_plan *const plans[] = {&g.text_plan.clip, &g.text_plan.t5, &g.denoiser.plan, &g.decoder.plan};
+    for (int i = 0; i < 4; i++) {
+        const uint64_t total = memory_total(memory_of(s.c, &s.c->device, plans[i], NULL));
+        most = total > most ? total : most;
+    }
+    s.c->max_memory = most + 10 * s.c->run_texts;
+    run_free(&g);
+    flux1_image *images;
+    assert_int_equal(flux1_generate_many(s.c, s.m, all, PROMPTS, &images), FLUX1_ERR_LIMIT);
+    if (!strstr(flux1_context_message(s.c), "encoded prompts ") ||
+        !strstr(flux1_context_message(s.c), "fewer prompts in one call"))
+        fail_msg("%s", flux1_context_message(s.c));
+    assert_int_equal(info_of(&s).texts_encoded, 0);
+    if (flux1_generate_many(s.c, s.m, all, 10, &images) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(s.c));
+    flux1_images_free(images, 10);
+    subject_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +307,7 @@ int main(void)
         cmocka_unit_test(an_encoding_belongs_to_a_model),
         cmocka_unit_test(the_bytes_are_bounded),
         cmocka_unit_test(the_prompts_of_a_run_are_in_its_plan),
+        cmocka_unit_test(too_many_prompts_in_one_call_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
