@@ -124,11 +124,11 @@ typedef struct flux1_context_params {
      * processes of this host */
     int threads;
     flux1_dtype dtype; /* AUTO: bf16 if the hardware multiplies it, otherwise f32 */
-    /* Bytes of host memory that a request may take: activations, prepared weights, pages of mapped files. Weights that
-     * do not fit are read in every step, while others compute, and a picture that cannot be decoded whole is decoded in
-     * parts (flux1_tiling). Samplers that are open on the context count. A request that needs more even so is refused
-     * before any work (FLUX1_ERR_LIMIT); the message names options that would do. 0: what the machine and this
-     * process's control groups have available. */
+    /* Bytes of host memory that a request may take: activations, prepared weights, pages of mapped files, its encoded
+     * prompts and what is kept of earlier ones. Weights that do not fit are read in every step, while others compute,
+     * and a picture that cannot be decoded whole is decoded in parts (flux1_tiling). Samplers that are open on the
+     * context count. A request that needs more even so is refused before any work (FLUX1_ERR_LIMIT); the message names
+     * options that would do. 0: what the machine and this process's control groups have available. */
     uint64_t max_memory;
     /* One line, no newline, on the thread that called; may be NULL. */
     void (*log)(void *user, flux1_log_level level, const char *message);
@@ -161,11 +161,11 @@ typedef struct flux1_context_params {
     int processes;
     flux1_device_weights device_weights;
     flux1_rounding weight_rounding;
-    /* 1: max_memory, where it is given, is that of the whole process: what this has in memory when the context is
-     * created (its code, libraries, the caller's data, models that are open; and 2 MiB for code that runs later) counts
-     * too, beside what requests take;
-     * with `processes`, once for each process of the host, whose sum is compared with max_memory. 0: what they take
-     * alone, and models that are opened later */
+    /* 1: max_memory is that of the whole process: what this has in memory when the context is created (its code,
+     * libraries, the caller's data, models that are open; and 2 MiB for code that runs later) counts too, beside what
+     * requests take; with `processes`, once for each process of the host, whose sum is compared with max_memory. Where
+     * max_memory is not given, it is what is free and what the process has. 0: what requests take alone, and models
+     * that are opened later */
     int memory_of_process;
     /* 1: the context is for plans and descriptions (flux1_tools.h), which store nothing: `cache` counts in them, and is
      * not made here */

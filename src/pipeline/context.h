@@ -16,9 +16,8 @@ struct stage_plan;
 
 /* What a sampler has in the host's memory between its calls. */
 typedef struct memory_hold {
-    uint64_t model;      /* its number */
-    size_t bytes, forms; /* all of it but for mapped weights, which may leave; of them, prepared weights */
-    size_t decoding;     /* what its decoder takes beside it, while it decodes */
+    uint64_t model;  /* its number */
+    size_t decoding; /* what its decoder takes beside it, while it decodes */
     struct session *session;
     const struct stage_plan *plan, *beside; /* of its denoiser and decoder */
     bool lowered;                           /* it has got less room for mapped weights than when it was opened */
@@ -37,6 +36,7 @@ struct flux1_context {
     uint64_t program;           /* of max_memory, what this process had when the context was created; 0: not counted */
     uint64_t opened;            /* bytes that the model in use took when it was opened, since the context is there */
     uint64_t dump;              /* bytes that the run in progress keeps for its dump */
+    uint64_t run_texts;         /* bytes of the prompts that it encodes or has found in `texts` */
     uint64_t models;            /* number of the newest model when the context was created */
     memory_hold *holds;         /* samplers that are open */
     uint64_t model;             /* number of the model in use */
@@ -70,7 +70,7 @@ static inline void context_uses(flux1_context *c, const struct flux1_model *m)
 {
     c->model = m->source.number;
     c->opened = m->source.number > c->models ? m->opened : 0;
-    c->dump = 0;
+    c->dump = c->run_texts = 0;
 }
 
 /* What both devices compute with: as flux1_context_params.dtype, and with a cache folder or without. Sessions that are

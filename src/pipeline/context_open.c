@@ -174,6 +174,13 @@ static uint64_t device_memory(const flux1_context *c)
     return c->device.device->info.memory * (c->device.own ? (uint64_t)mesh_ranks(&c->mesh) : 1);
 }
 
+/* What is free; and what the process has, where that is in each stage's need. */
+static uint64_t found_memory(const flux1_context_params *p)
+{
+    const uint64_t spare = limits_memory(), own = p->memory_of_process ? limits_resident() : 0;
+    return spare > UINT64_MAX - own ? UINT64_MAX : spare + own;
+}
+
 /* What is known of a device before the processes meet. */
 static flux1_status find_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted,
                                 mesh_device *d, int *first)
@@ -270,7 +277,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     TRY(mesh_parse(on_cards ? NULL : p->mesh, on_cards ? NULL : p->sp, on_cards ? NULL : p->tp, &c->mesh, &c->error));
     TRY(prepared_open(p->cache, p->cache_size, !p->plans_only, &c->cache, &c->error));
     TRY(find_device(c, p, on_cards ? "cpu" : p->device, p->dtype, &c->device, &first));
-    c->max_memory = p->max_memory ? p->max_memory : limits_memory();
+    c->max_memory = p->max_memory ? p->max_memory : found_memory(p);
     c->has_text_device = p->encoder_device && *p->encoder_device;
     bool on_host = c->has_text_device && strcmp(p->encoder_device, "host") == 0;
     c->text_mesh = on_host ? one_rank : c->mesh;
@@ -310,7 +317,7 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     TRY(set_up(c, &p));
     c->models = folder_last_number();
-    c->program = p.max_memory && p.memory_of_process ? program_bytes() : 0;
+    c->program = p.memory_of_process ? program_bytes() : 0;
     c->ready = true;
     return FLUX1_OK;
 }

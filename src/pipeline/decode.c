@@ -138,7 +138,7 @@ static flux1_status plan_whole(decoder *d, int64_t band)
 static uint64_t bytes_of(const decoder *d)
 {
     const memory_need n = memory_of(d->context, &d->context->device, &d->plan, NULL);
-    return memory_total(n) - n.opened - n.program - n.dump - n.samplers; /* these are not the decoder's */
+    return memory_total(n) - n.opened - n.program - n.dump - n.texts - n.samplers; /* these are not the decoder's */
 }
 
 /* The highest bands that fit, or the lowest ones. */

@@ -30,6 +30,22 @@ flux1_text *text_like(const flux1_text *text)
     return t;
 }
 
+static uint64_t bytes_of(int64_t clip_length, int64_t t5_length, int64_t hidden, int64_t d_model)
+{
+    const int64_t floats = hidden + t5_length * d_model, ids = clip_length + t5_length;
+    return (uint64_t)floats * sizeof(float) + (uint64_t)ids * sizeof(int32_t) + sizeof(flux1_text);
+}
+
+uint64_t text_bytes(const flux1_text *t)
+{
+    return bytes_of(t->clip_length, t->t5_length, t->pooled.shape[1], t->embeds.shape[2]);
+}
+
+uint64_t text_bytes_of(const flux1_model *m, int64_t t5_length)
+{
+    return bytes_of(m->clip_length, t5_length, m->clip.hidden, m->t5.d_model);
+}
+
 void flux1_text_free(flux1_text *t)
 {
     if (!t)

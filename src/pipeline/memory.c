@@ -1,8 +1,9 @@
 #include "pipeline/memory.h"
 
 #include "base/builder.h"
-#include "mesh/processes.h"
 #include "base/units.h"
+#include "mesh/processes.h"
+#include "pipeline/text_cache.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,13 +49,25 @@ static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
         n->form = p->count.form_bytes;
 }
 
-/* Of a device with memory of its own the picture is not there, nor the dump. */
+/* Of a device with memory of its own the picture is not there, nor the dump, nor prompts. */
 static void add_pictures(const flux1_context *c, memory_need *n, const stage_plan *p, const stage_plan *beside)
 {
     if (n->device)
         return;
     n->picture += (p ? p->picture : 0) + (beside ? beside->picture : 0);
     n->dump += c->dump;
+    n->texts += c->run_texts;
+    n->kept += text_cache_bytes(c);
+}
+
+/* In these ranks' host memory, but for mapped weights. Prepared weights of one model are there once for all. */
+static size_t held_by_samplers(const flux1_context *c, int first, int count)
+{
+    size_t bytes = 0;
+    for (const memory_hold *h = c->device.device->info.memory ? NULL : c->holds; h; h = h->next)
+        for (int r = first; r < first + count; r++)
+            bytes += h->plan->arena[r] + h->plan->scratch[r] + (h->model == c->model ? 0 : h->plan->held[r]);
+    return bytes;
 }
 
 /* Of the ranks on the host whose first process is `host`. */
@@ -71,6 +84,7 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
         n.program += c->program;
         n.opened += c->opened;
         processes_ranks(c->processes, i, ranks, &first, &count);
+        n.samplers += held_by_samplers(c, first, count);
         add_ranks(&n, p, first, count);
         add_ranks(&n, beside, first, count);
     }
@@ -81,15 +95,6 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
 static double to_spare(const flux1_context *c, const memory_need *n)
 {
     return (double)memory_limit(c, n) - (double)memory_total(*n);
-}
-
-/* Prepared weights of one model are there once for all. */
-static size_t held_by_samplers(const flux1_context *c)
-{
-    size_t bytes = 0;
-    for (const memory_hold *h = c->holds; h; h = h->next)
-        bytes += h->bytes - (h->model == c->model ? h->forms : 0);
-    return bytes;
 }
 
 memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
@@ -103,7 +108,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
         const int ranks = mesh_ranks(context_mesh(c, d));
         all.program = none.device ? 0 : c->program;
         all.opened = none.device ? 0 : c->opened;
-        all.samplers = none.device ? 0 : held_by_samplers(c);
+        all.samplers = none.device ? 0 : held_by_samplers(c, 0, mesh_ranks(&c->mesh));
         add_pictures(c, &all, p, beside);
         add_ranks(&all, p, 0, ranks);
         add_ranks(&all, beside, 0, ranks);
@@ -122,8 +127,8 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
 
 uint64_t memory_total(memory_need n)
 {
-    return (uint64_t)n.program + n.opened + n.samplers + n.activations + n.picture + n.dump + n.scratch + n.held +
-           n.mapped;
+    return (uint64_t)n.program + n.opened + n.samplers + n.activations + n.picture + n.dump + n.texts + n.scratch +
+           n.held + n.mapped;
 }
 
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
@@ -135,10 +140,15 @@ size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_p
 
 bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n) <= memory_limit(c, &n); }
 
-static const char *const HINTS[] = {"a smaller picture", "decoding in tiles",
-                                    "a smaller batch",   "no previews",
-                                    "fewer steps",       "a smaller max_sequence_length",
-                                    "dtype bf16",        "a cache folder for prepared weights"};
+static const char *const HINTS[] = {"a smaller picture",
+                                    "decoding in tiles",
+                                    "a smaller batch",
+                                    "no previews",
+                                    "fewer steps",
+                                    "a smaller max_sequence_length",
+                                    "fewer prompts in one call",
+                                    "dtype bf16",
+                                    "a cache folder for prepared weights"};
 
 static void add_hints(builder *b, unsigned hints)
 {
@@ -172,17 +182,13 @@ static void add_parts(builder *b, const memory_need *n)
     const struct {
         const char *name;
         size_t bytes;
-    } part[] = {{"the program itself", n->program},
-                {"the opened model", n->opened},
-                {"open samplers", n->samplers},
-                {"activations", n->activations},
-                {"the picture", n->picture},
-                {"the dump", n->dump},
-                {"scratch of the threads", n->scratch},
-                {"prepared weights", n->held},
-                {"weights of the blocks in use", n->mapped}};
+    } part[] = {{"the program itself", n->program}, {"the opened model", n->opened},
+                {"open samplers", n->samplers},     {"activations", n->activations},
+                {"the picture", n->picture},        {"the dump", n->dump},
+                {"encoded prompts", n->texts},      {"scratch of the threads", n->scratch},
+                {"prepared weights", n->held},      {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
-    if (!n->program && !n->opened && !n->samplers && !n->picture && !n->dump && !n->scratch && !n->held && !n->mapped)
+    if (memory_total(*n) == n->activations)
         return;
     for (size_t i = 0, said = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)
@@ -226,7 +232,7 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
 /* Of the limit, what is left for mapped weights. */
 static uint64_t room_for_weights(const flux1_context *c, const memory_need *n)
 {
-    const uint64_t limit = memory_limit(c, n), fixed = memory_total(*n) - n->mapped;
+    const uint64_t limit = memory_limit(c, n), fixed = memory_total(*n) - n->mapped + n->kept;
     return limit > fixed ? limit - fixed : 0;
 }
 
@@ -281,13 +287,39 @@ static uint64_t weights_at_once(const flux1_context *c, const memory_need *n)
 
 uint64_t memory_peak(const flux1_context *c, const memory_need *n)
 {
-    return memory_total(*n) - n->mapped + weights_at_once(c, n);
+    return memory_total(*n) - n->mapped + n->kept + weights_at_once(c, n);
 }
 
 uint64_t memory_for_unused(const flux1_context *c, const memory_need *n)
 {
     const uint64_t limit = memory_limit(c, n), peak = memory_peak(c, n), spare = limit > peak ? limit - peak : 0;
     return least(spare, n->held < KEPT_UNUSED ? KEPT_UNUSED - n->held : 0);
+}
+
+static uint64_t mapped_by_samplers(const flux1_context *c)
+{
+    uint64_t bytes = 0;
+    for (const memory_hold *h = c->holds; h; h = h->next)
+        for (int r = 0; r < mesh_ranks(&c->mesh); r++)
+            bytes += h->plan->mapped[r];
+    return bytes;
+}
+
+uint64_t memory_for_texts(const flux1_context *c, const memory_need *n)
+{
+    const uint64_t limit = memory_limit(c, n), total = memory_total(*n), all = n->all + mapped_by_samplers(c),
+                   unstreamed = total - n->mapped + most(all, n->mapped);
+    return unstreamed < limit ? limit - unstreamed : limit > total ? (limit - total) / 16 : 0;
+}
+
+/* Prompts of earlier runs, which lie in the process that leads, take no memory that is wanted. */
+static flux1_status keep_texts_that_fit(flux1_context *c, const mesh_device *d, const stage_plan *p,
+                                        const stage_plan *beside)
+{
+    const memory_need none = {.device = d->device->info.memory > 0}, n = d->processes && !none.device
+                                                                             ? need_of_host(c, none, 0, p, beside)
+                                                                             : memory_of(c, d, p, beside);
+    return n.device ? FLUX1_OK : text_cache_limit(c, memory_for_texts(c, &n));
 }
 
 /* Prepared weights that nobody uses take no memory that is wanted. */
@@ -336,12 +368,7 @@ memory_need memory_of_sampler(const flux1_context *c, const stage_plan *denoise,
 
 void memory_hold_on(flux1_context *c, memory_hold *h, const flux1_model *m)
 {
-    const stage_plan *p = h->plan;
     h->model = m->source.number;
-    for (int r = 0; !c->device.device->info.memory && r < mesh_ranks(&c->mesh); r++) {
-        h->bytes += p->arena[r] + p->scratch[r] + p->held[r];
-        h->forms += p->held[r];
-    }
     h->decoding = decoding_bytes(c, h->beside);
     h->next = c->holds;
     c->holds = h;
@@ -372,26 +399,29 @@ flux1_status memory_hold_again(flux1_context *c, memory_hold *h)
             other->lowered = true;
             memory_hold_rest(other);
         }
-    if (c->holds != h || h->next)
-        return FLUX1_OK;
+    if (c->holds != h || h->next) {
+        memory_need n = memory_of(c, &c->device, NULL, NULL);
+        for (int r = 0; r < mesh_ranks(&c->mesh); r++)
+            n.mapped += h->plan->block[r];
+        return text_cache_limit(c, memory_for_texts(c, &n));
+    }
     if (!(share = calloc((size_t)mesh_ranks(&c->mesh), sizeof *share)))
         return error_oom(&c->error, 0, "the plan");
     c->holds = NULL; /* beside its own plan it does not count */
+    const flux1_status st = keep_texts_that_fit(c, &c->device, h->plan, h->beside);
     share_out(c, &c->device, h->plan, h->beside, share);
     c->holds = h;
-    mesh_weights_budget(h->session->mesh, share);
-    h->lowered = false;
+    if (st == FLUX1_OK)
+        mesh_weights_budget(h->session->mesh, share);
+    h->lowered = st != FLUX1_OK;
     free(share);
-    return FLUX1_OK;
+    return st;
 }
 
 /* Where the weights of all do not stay beside this stage, those of open samplers leave. */
 static void lower_samplers(flux1_context *c, const memory_need *n, const stage_plan *p)
 {
-    uint64_t all = n->all;
-    for (const memory_hold *h = c->holds; h; h = h->next)
-        for (int r = 0; r < mesh_ranks(&c->mesh); r++)
-            all += h->plan->mapped[r];
+    const uint64_t all = n->all + mapped_by_samplers(c);
     for (memory_hold *h = n->device || all <= room_for_weights(c, n) ? NULL : c->holds; h; h = h->next)
         if (h->beside != p) { /* its own decoder has room beside it */
             h->lowered = true;
@@ -402,6 +432,7 @@ static void lower_samplers(flux1_context *c, const memory_need *n, const stage_p
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve)
 {
+    TRY(keep_texts_that_fit(c, s->device, p, beside));
     const memory_need n = memory_of(c, s->device, p, beside);
     size_t *share = calloc((size_t)mesh_ranks(context_mesh(c, s->device)), sizeof *share);
     if (!share)

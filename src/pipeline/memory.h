@@ -14,12 +14,15 @@ typedef struct memory_need {
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */
     size_t dump;     /* what a run keeps for its dump, there too */
+    size_t texts;    /* the prompts of the run, encoded, there too */
     size_t scratch;  /* of the host's threads */
     size_t held;     /* weights in the backend's own form; none where they lie in files of the cache */
     size_t form;     /* of them, a block's at most. In memory_total by `held` */
     size_t mapped;   /* of the mapped files, and those of the cache, what must be in memory at the same time */
     size_t all;      /* of them, what is read at all: in memory while there is room. Not in memory_total */
     size_t in_steps; /* of `all`, what steps read: it stays from one to the next as far as there is room */
+    size_t kept;     /* prompts of earlier runs, encoded, on the host of the first process. They give way, so they are
+                        not in memory_total */
     bool device;     /* of a device's own memory, whose weights are streamed where they do not fit */
     bool uncached;   /* the device could have prepared weights in files, and there is no folder for them */
     bool bf16;       /* float32 is computed with, and the device has bf16 */
@@ -38,6 +41,10 @@ uint64_t memory_peak(const flux1_context *c, const memory_need *n);
 /* Of the limit, what prepared weights may take that the stage does not use, and stay for the next one. */
 uint64_t memory_for_unused(const flux1_context *c, const memory_need *n);
 
+/* Of the limit, what encoded prompts of earlier runs may take: where all weights stay, what they leave; where weights
+ * are streamed, a sixteenth of what is left beside two blocks, as a prompt that is found saves reading all of T5. */
+uint64_t memory_for_texts(const flux1_context *c, const memory_need *n);
+
 /* Whether `more` bytes may be there beside all of that: what a larger stage has touched of the arena. */
 bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more);
 
@@ -52,7 +59,7 @@ size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_p
 
 /* session_reserve with the plan's arenas (or `reserve`, which are no smaller, where that fits), and as many of its
  * mapped weights as fit beside it and another plan (NULL: none) of which all weights stay. A host device that keeps
- * prepared weights is told to keep no more than fits as well. */
+ * prepared weights is told to keep no more than fits as well, and so is the context's memory of encoded prompts. */
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve);
 
@@ -82,9 +89,10 @@ typedef enum memory_hint {
     HINT_PREVIEWS = 8, /* no previews */
     HINT_STEPS = 16,   /* fewer steps */
     HINT_TEXT = 32,    /* a smaller max_sequence_length */
-    HINT_DTYPE = 64,   /* bf16: it and the next one are given by the need itself, with HINT_OPTIONS on a host */
-    HINT_CACHE = 128,
-    HINT_OPTIONS = 256 /* nobody says which options would do (wish.h) */
+    HINT_PROMPTS = 64, /* fewer prompts in one call */
+    HINT_DTYPE = 128,  /* bf16: it and the next one are given by the need itself, with HINT_OPTIONS on a host */
+    HINT_CACHE = 256,
+    HINT_OPTIONS = 512 /* nobody says which options would do (wish.h) */
 } memory_hint;
 
 /* FLUX1_ERR_LIMIT if it does not fit: "<doing> takes …", what takes it, which limit it is, what would take less. */

@@ -142,6 +142,22 @@ static const flux1_text *longest_text(const run *g)
     return longest;
 }
 
+/* Whether the prompts are what takes much of it. */
+static unsigned prompt_hint(const run *g, const memory_need *n)
+{
+    return g->n > 1 && n->texts > memory_total(*n) / 4 ? HINT_PROMPTS : 0;
+}
+
+/* Each prompt of this run is there until its end; one that equals another's is that one. */
+static void count_texts(run *g)
+{
+    for (int i = 0; i < g->n; i++)
+        for (int w = 0; w < 2; w++) {
+            const prompt_text *t = &g->texts[i].of[w];
+            g->c->run_texts += t->own && t->text == t->own ? text_bytes_of(g->m, g->r[0].length) : 0;
+        }
+}
+
 static flux1_status plan_texts(run *g)
 {
     flux1_context *c = g->c;
@@ -151,12 +167,15 @@ static flux1_status plan_texts(run *g)
         if (r->passes > 1)
             TRY(take_prompt(g, r, r->negative_prompt, r->negative_text, "negative prompt", &g->texts[i].of[1]));
     }
+    count_texts(g);
     const flux1_text *longest = longest_text(g);
     if (!longest)
         return FLUX1_OK;
     TRY(text_plan_make(c, g->m, &g->r[0].adapters, longest, &g->text_plan));
-    TRY(memory_check(c, memory_of(c, text_device(c), &g->text_plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
-    return memory_check(c, memory_of(c, text_device(c), &g->text_plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)");
+    const memory_need first = memory_of(c, text_device(c), &g->text_plan.clip, NULL),
+                      second = memory_of(c, text_device(c), &g->text_plan.t5, NULL);
+    TRY(memory_check(c, first, prompt_hint(g, &first), "encoding the prompt (CLIP)"));
+    return memory_check(c, second, HINT_TEXT | prompt_hint(g, &second), "encoding the prompt (T5)");
 }
 
 /* ---- batches ---- */
@@ -174,13 +193,13 @@ int64_t request_batch(const flux1_context *c, const flux1_model *m, const reques
     return most < pictures ? most : pictures;
 }
 
-static unsigned denoise_hints(const run *g)
+static unsigned denoise_hints(const run *g, const memory_need *n)
 {
     const request *r = &g->r[0];
     const dit_config *d = &g->m->dit;
     /* the modulation tables are what grows with the steps */
     double tables = (double)(r->steps * g->batch * dit_hidden(d) * (12 * d->layers + 3 * d->single_layers)) * 4;
-    return HINT_SIZE | (g->batch > 1 ? HINT_BATCH : 0) |
+    return HINT_SIZE | (g->batch > 1 ? HINT_BATCH : 0) | prompt_hint(g, n) |
            (tables > (double)g->denoiser.plan.memory / 4 ? HINT_STEPS : 0) |
            (r->length > request_grid_h(r, g->m) * request_grid_w(r, g->m) ? HINT_TEXT : 0);
 }
@@ -207,6 +226,8 @@ static bool batch_fits(const run *g)
     const memory_need need = memory_of(c, &c->device, plan, NULL);
     if (!memory_fits(c, need))
         return false;
+    if (g->text_plan.t5.arena && !memory_fits(c, memory_of(c, text_device(c), &g->text_plan.t5, NULL)))
+        return false;
     return g->r[0].batch || !need.device || weights_stay(c, &plan->count, plan->memory);
 }
 
@@ -217,6 +238,8 @@ static flux1_status plan_denoiser(run *g)
     const bool ours = !g->r[0].batch || g->shrinks;
     g->batch = request_batch(c, g->m, &g->r[0], g->count);
     for (;; g->batch = (g->batch + 1) / 2) {
+        if (g->shrinks) /* each picture may be of another request */
+            c->run_texts = (uint64_t)(g->batch * g->r[0].passes) * text_bytes_of(g->m, g->r[0].length);
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
         if (!ours || g->batch == 1 || batch_fits(g))
             break;
@@ -226,8 +249,9 @@ static flux1_status plan_denoiser(run *g)
     char pictures[40] = "a picture";
     if (g->batch > 1)
         snprintf(pictures, sizeof pictures, "%lld pictures at a time", (long long)g->batch);
-    TRY(memory_check(c, memory_of(c, &c->device, &g->denoiser.plan, NULL), denoise_hints(g),
-                     "denoising %s of %lldx%lld", pictures, (long long)g->r[0].width, (long long)g->r[0].height));
+    const memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);
+    TRY(memory_check(c, need, denoise_hints(g, &need), "denoising %s of %lldx%lld", pictures, (long long)g->r[0].width,
+                     (long long)g->r[0].height));
     int64_t rest = g->count % g->batch;
     if (rest)
         TRY(denoiser_plan(c, g->m, &g->r[0], rest, &g->rest));
@@ -322,24 +346,6 @@ static void tell_of_memory(const run *g)
     decoder_tell(&g->decoder, g->r[0].tiling);
 }
 
-/* What the stages leave of the host's memory may hold encoded prompts. */
-static flux1_status plan_text_cache(run *g)
-{
-    flux1_context *c = g->c;
-    const stage_plan *all[] = {&g->denoiser.plan, &g->decoder.plan, &g->text_plan.clip, &g->text_plan.t5};
-    uint64_t room = UINT64_MAX;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        const mesh_device *d = i < 2 ? &c->device : text_device(c);
-        if (!all[i]->arena || d->device->info.memory)
-            continue;
-        const memory_need need = memory_of(c, d, all[i], i == 0 ? g->denoiser.beside : NULL);
-        const uint64_t limit = memory_limit(c, &need), taken = memory_total(need),
-                       left = limit > taken ? limit - taken : 0;
-        room = left < room ? left : room;
-    }
-    return text_cache_limit(c, room);
-}
-
 /* ---- what would fit ---- */
 
 static wish wish_of(const run *g, const request *r)
@@ -410,8 +416,7 @@ static flux1_status plan_pictures(run *g)
 {
     TRY(plan_denoiser(g));
     tell_of_streaming(g);
-    TRY(plan_decoder(g));
-    return plan_text_cache(g);
+    return plan_decoder(g);
 }
 
 flux1_status run_plan(run *g)

@@ -182,8 +182,9 @@ static flux1_status make(maker *k, const mesh_config *shape, const char *path, r
     if (!(k->shadow = calloc(1, sizeof *k->shadow)))
         return error_oom(&c->error, sizeof *k->shadow, "a recording");
     k->shadow->mesh = *shape;
-    k->shadow->device =
-        (mesh_device){.kind = &ops_ref_device, .config = {.arithmetic = DTYPE_F32, .threads = 1, .cancel = &c->cancel}};
+    k->shadow->device = (mesh_device){.kind = &ops_ref_device,
+                                      .config = {.arithmetic = DTYPE_F32, .threads = 1, .cancel = &c->cancel},
+                                      .alike = true};
     k->shadow->ready = true;
     flux1_status st = describe(k, shape, path);
     if (st == FLUX1_OK)

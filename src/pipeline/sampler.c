@@ -30,6 +30,7 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
     if (found)
         goto cleanup;
     context_uses(c, m);
+    c->run_texts = text_bytes_of(m, r->length);
     TRY_CLEANUP(text_plan_make(c, m, &r->adapters, text, &plan));
     st = memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)");
     if (st == FLUX1_OK)
@@ -81,6 +82,8 @@ static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
 {
     flux1_context *c = s->context;
     context_uses(c, m);
+    if (s->request.passes > 1 && !s->request.negative_text)
+        c->run_texts = text_bytes_of(m, s->request.length); /* the negative prompt, encoded here */
     TRY(denoiser_plan(c, m, &s->request, 1, &s->denoiser));
     s->denoiser.beside = &s->decoder.plan;
     const stage_plan *denoise = &s->denoiser.plan;

@@ -1,6 +1,7 @@
 #include "pipeline/stages.h"
 
 #include "ops/profile.h"
+#include "pipeline/alike.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -146,32 +147,59 @@ static flux1_status run_dry(const mesh_config *c, const mesh_device *d, int rank
 
 /* ---- the plan ---- */
 
+static void add_rank(stage_plan *out, int r, const ops_count *count, const common *with, bool keeps)
+{
+    if (r == 0)
+        out->flops = count->flops;
+    add_counts(&out->count, count);
+    out->arena[r] = count->arena_peak;
+    out->scratch[r] = count->own_bytes;
+    out->held[r] = count->held_bytes - (keeps ? with->held : 0); /* others keep none in common */
+    out->block[r] = count->block_bytes;
+    out->mapped[r] = count->mapped_bytes - with->mapped;
+    out->in_steps[r] = count->step_bytes - with->in_steps;
+    out->memory += count->arena_peak;
+}
+
+static flux1_status plan_each(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, stage_plan *out,
+                              flux1_error *err)
+{
+    common with = {0};
+    ops_count count;
+    flux1_status st = FLUX1_OK;
+    for (int r = 0; st == FLUX1_OK && r < mesh_ranks(c); r++) {
+        st = run_dry(c, d, r, body, job, &with, &count, err);
+        if (st == FLUX1_OK)
+            add_rank(out, r, &count, &with, d->kind->kept_limit);
+    }
+    free(with.blocks);
+    return st;
+}
+
+static flux1_status plan_alike(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, stage_plan *out,
+                               flux1_error *err)
+{
+    const common none = {0};
+    const int ranks = mesh_ranks(c);
+    rank_counts *all = calloc((size_t)ranks, sizeof *all);
+    if (!all)
+        return error_oom(err, 0, "the plan");
+    flux1_status st = alike_run(c, d, body, job, &out->before, all, err);
+    for (int r = 0; st == FLUX1_OK && r < ranks; r++) {
+        add_counts(&out->before, &all[r].before);
+        add_rank(out, r, &all[r].count, &none, false);
+    }
+    free(all);
+    return st;
+}
+
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err)
 {
-    int ranks = mesh_ranks(c);
-    flux1_status st = FLUX1_OK;
-    common with = {0};
     *out = (stage_plan){0};
-    TRY(stage_plan_create(ranks, out, err));
+    TRY(stage_plan_create(mesh_ranks(c), out, err));
     t->recording = out;
-    for (int r = 0; st == FLUX1_OK && r < ranks; r++) {
-        ops_count count;
-        st = run_dry(c, d, r, body, job, &with, &count, err);
-        if (st != FLUX1_OK)
-            break;
-        if (r == 0)
-            out->flops = count.flops;
-        add_counts(&out->count, &count);
-        out->arena[r] = count.arena_peak;
-        out->scratch[r] = count.own_bytes;
-        out->held[r] = count.held_bytes - (d->kind->kept_limit ? with.held : 0); /* others keep none in common */
-        out->block[r] = count.block_bytes;
-        out->mapped[r] = count.mapped_bytes - with.mapped;
-        out->in_steps[r] = count.step_bytes - with.in_steps;
-        out->memory += count.arena_peak;
-    }
-    free(with.blocks);
+    const flux1_status st = (d->alike ? plan_alike : plan_each)(c, d, body, job, out, err);
     t->recording = NULL;
     t->next = 0;
     if (st != FLUX1_OK)

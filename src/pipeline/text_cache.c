@@ -99,12 +99,6 @@ flux1_status text_cache_take(flux1_context *c, const adapter_set *adapters, flux
     return copy_encoding(k->text, text, &c->error);
 }
 
-static uint64_t bytes_of(const flux1_text *t)
-{
-    return tensor_bytes(&t->pooled) + tensor_bytes(&t->embeds) +
-           (uint64_t)(t->clip_length + t->t5_length) * sizeof(int32_t) + sizeof *t + sizeof(kept_text);
-}
-
 static void name_adapters(kept_text *k, const adapter_set *adapters)
 {
     adapter_set of_texts;
@@ -129,7 +123,7 @@ static flux1_status kept_create(const adapter_set *adapters, const flux1_text *t
         return st;
     }
     name_adapters(k, adapters);
-    k->bytes = bytes_of(text);
+    k->bytes = text_bytes(text) + sizeof *k;
     *out = k;
     return FLUX1_OK;
 }
@@ -137,7 +131,7 @@ static flux1_status kept_create(const adapter_set *adapters, const flux1_text *t
 flux1_status text_cache_keep(flux1_context *c, const adapter_set *adapters, const flux1_text *text)
 {
     kept_text *k = NULL;
-    const uint64_t bytes = bytes_of(text);
+    const uint64_t bytes = text_bytes(text) + sizeof *k;
     TRY(need_cache(c));
     struct text_cache *t = c->texts;
     t->encoded++;
@@ -159,12 +153,14 @@ flux1_status text_cache_limit(flux1_context *c, uint64_t room)
     return FLUX1_OK;
 }
 
+uint64_t text_cache_bytes(const flux1_context *c) { return c->texts ? c->texts->bytes : 0; }
+
 void text_cache_counts(const flux1_context *c, uint64_t *encoded, uint64_t *reused, uint64_t *bytes)
 {
     const struct text_cache *t = c->texts;
     *encoded = t ? t->encoded : 0;
     *reused = t ? t->reused : 0;
-    *bytes = t ? t->bytes : 0;
+    *bytes = text_cache_bytes(c);
 }
 
 void text_cache_free(flux1_context *c)

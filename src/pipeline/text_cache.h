@@ -18,9 +18,10 @@ flux1_status text_cache_take(flux1_context *c, const adapter_set *adapters, stru
 /* Keeps copies of what was just encoded, where they have room. */
 flux1_status text_cache_keep(flux1_context *c, const adapter_set *adapters, const struct flux1_text *text);
 
-/* From now on all of them take `room` bytes at most (and no more than TEXT_CACHE_BYTES): what the stages of the plan
- * leave of the host's memory. */
+/* From now on all of them take `room` bytes at most, and no more than TEXT_CACHE_BYTES. */
 flux1_status text_cache_limit(flux1_context *c, uint64_t room);
+
+uint64_t text_cache_bytes(const flux1_context *c); /* that are kept */
 
 /* Prompts encoded, prompts found, and the bytes that are kept. */
 void text_cache_counts(const flux1_context *c, uint64_t *encoded, uint64_t *reused, uint64_t *bytes);

@@ -32,6 +32,10 @@ flux1_text *text_create(uint64_t model, int clip_length, int t5_length);
 flux1_text *text_like(const flux1_text *text);
 bool text_same_ids(const flux1_text *a, const flux1_text *b);
 
+/* What an encoded prompt takes, and one of this model's with t5_length tokens. */
+uint64_t text_bytes(const flux1_text *text);
+uint64_t text_bytes_of(const flux1_model *m, int64_t t5_length);
+
 /* FLUX1_ERR_ARGUMENT unless `given` was made by this model from these ids. name: of the parameter, for messages. */
 flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text *given, const flux1_text *ids,
                         const char *name);

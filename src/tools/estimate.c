@@ -180,7 +180,8 @@ flux1_status estimator_open(estimator *e, const estimate_job *job)
                                          .int8 = job->dtype.int8,
                                          .threads = job->c->device.config.threads,
                                          .cancel = &job->c->cancel,
-                                         .device = &e->device.head}};
+                                         .device = &e->device.head},
+                              .alike = true};
     s->ready = true;
     e->shadow = s;
     return FLUX1_OK;

@@ -268,6 +268,7 @@ static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int 
     TRY(request_make(c, p->m, params, &p->r));
     TRY(request_adapters(c, p->m, uses, adapter_count, &p->r));
     p->batch = request_batch(c, p->m, &p->r, p->r.count);
+    c->run_texts = (uint64_t)p->r.passes * text_bytes_of(p->m, p->r.length);
     TRY(text_stand_in(p->m, p->m->clip_length, (int)p->r.length, &p->text, &c->error));
     TRY(text_plan_make(c, p->m, &p->r.adapters, p->text, &p->texts));
     TRY(denoiser_plan(c, p->m, &p->r, p->batch, &p->denoise));

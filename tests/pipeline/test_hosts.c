@@ -88,6 +88,38 @@ static void a_process_maps_for_itself(void **state)
     flux1_context_destroy(c);
 }
 
+/* Of an open sampler each host has what its own ranks have. */
+static void samplers_are_counted_host_by_host(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
+    int64_t dummy;
+    size_t activations[8] = {10, 10, 20, 20, 10, 10, 20, 20}, held[8] = {0, 0, 0, 5, 0, 0, 0, 0}, none[8] = {0};
+    stage_plan open = {.arena = activations,
+                       .scratch = none,
+                       .held = held,
+                       .block = none,
+                       .mapped = none,
+                       .in_steps = none},
+               p = {.arena = none, .scratch = none, .held = none, .block = none, .mapped = none, .in_steps = none};
+    memory_hold h = {.plan = &open, .model = 7};
+    c->holds = &h;
+    c->model = 7; /* whose prepared weights are in its own plan */
+    assert_int_equal(memory_of(c, &c->device, &p, NULL).samplers, 120);
+    c->processes = c->device.processes = (processes *)&dummy;
+    c->max_memory = 1000;
+    memory_need n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.process == 1 && n.samplers == 80 && memory_total(n) == 80);
+    c->model = 8;
+    assert_int_equal(memory_of(c, &c->device, &p, NULL).samplers, 85);
+    c->max_memory = 50;
+    n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.process == 0 && n.samplers == 40);
+    c->processes = c->device.processes = NULL;
+    c->holds = NULL;
+    flux1_context_destroy(c);
+}
+
 static void ranks_are_those_of_the_process(void **state)
 {
     (void)state;
@@ -108,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_with_least_to_spare_is_named),
         cmocka_unit_test(a_process_maps_for_itself),
+        cmocka_unit_test(samplers_are_counted_host_by_host),
         cmocka_unit_test(ranks_are_those_of_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* What a plan says of memory and of bytes exchanged is what a run takes: weights held, tiles, refusals, collectives. */
 #include "support/stage_runs.h"
 
+#include "base/limits.h"
 #include "mesh/comm.h"
 #include "model/loader.h"
 #include "ops/cpu/cpu.h"
@@ -374,6 +375,12 @@ static void a_model_that_was_open_before_counts_once(void **state)
     context_uses(c, new);
     n = memory_of(c, &c->device, NULL, NULL);
     assert_int_equal(n.opened, 12345);
+    flux1_context_destroy(c);
+    p.max_memory = 0; /* a limit that is found leaves out what the process has, so that is added to both */
+    const uint64_t resident = limits_resident();
+    assert_int_equal(flux1_context_create(&p, &c), FLUX1_OK);
+    n = memory_of(c, &c->device, NULL, NULL);
+    assert_true(n.program >= resident && c->max_memory > resident);
     flux1_model_close(old);
     flux1_model_close(new);
     flux1_context_destroy(c);
@@ -632,6 +639,34 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     flux1_context_destroy(c);
 }
 
+/* Prompts of the run are in its need. Those of earlier runs may have what all weights leave of the limit; where weights
+ * are streamed, a sixteenth of what is left beside two blocks. */
+static void encoded_prompts_give_way_to_weights(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    stage_plan p = {.arena = (size_t[]){100},
+                    .scratch = (size_t[]){7},
+                    .held = (size_t[]){20},
+                    .block = (size_t[]){3},
+                    .mapped = (size_t[]){1000},
+                    .in_steps = (size_t[]){1000}};
+    c->run_texts = 5;
+    memory_need n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.texts == 5 && n.kept == 0 && memory_total(n) == 135);
+    c->max_memory = 1142;
+    assert_int_equal(memory_for_texts(c, &n), 10); /* of 1142 − 132 − 1000 */
+    c->max_memory = 1132;
+    assert_int_equal(memory_for_texts(c, &n), (1132 - 135) / 16);
+    c->max_memory = 134;
+    assert_int_equal(memory_for_texts(c, &n), 0);
+    n.kept = 62; /* then weights are streamed in what is left */
+    c->max_memory = 1132;
+    assert_true(memory_streams(c, &n) && memory_total(n) == 135);
+    assert_int_equal(memory_peak(c, &n), 1132);
+    flux1_context_destroy(c);
+}
+
 static void a_request_beyond_max_memory_is_refused(void **state)
 {
     (void)state;
@@ -840,6 +875,7 @@ int main(void)
         cmocka_unit_test(forms_of_weights_without_files_are_held),
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),
         cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
+        cmocka_unit_test(encoded_prompts_give_way_to_weights),
         cmocka_unit_test(a_request_beyond_max_memory_is_refused),
         cmocka_unit_test(pages_that_ranks_share_count_once),
         cmocka_unit_test(ranks_exchange_as_many_bytes_as_the_plan_says),

@@ -22,6 +22,8 @@ typedef struct peak_case {
     const char *mesh; /* NULL: one rank */
     bool cache;       /* of prepared weights, empty and then filled */
     int again;        /* pictures behind the first, of other prompts */
+    int tokens;       /* max_sequence_length; 0: 16 */
+    int threads;      /* 0: 2 */
     size_t own; /* bytes of the application; 0: the limit is not that of the process, otherwise beside what it has */
 } peak_case;
 
@@ -79,7 +81,7 @@ static flux1_context *context_for(const peak_case *p, uint64_t limit)
     flux1_context *c;
     flux1_context_params params;
     flux1_context_params_defaults(&params);
-    params.threads = 2;
+    params.threads = p->threads ? p->threads : 2;
     params.dtype = p->dtype;
     params.max_memory = limit;
     params.memory_of_process = p->own > 0;
@@ -109,7 +111,7 @@ static peaks run(const peak_case *p, const flux1_model_parts *parts)
     params.prompt = "a red fox"; /* as many tokens as those below */
     params.width = params.height = p->size;
     params.steps = p->steps;
-    params.max_sequence_length = 16;
+    params.max_sequence_length = p->tokens ? p->tokens : 16;
     const memory_course course = planned(c, m, &params);
     out.planned = p->again && course.later > course.first ? course.later : course.first;
     for (int i = 0; i <= p->again; i++) {
@@ -230,6 +232,29 @@ static void a_limit_of_the_process_holds_beside_its_own_data(void **state)
     const peaks got = run_apart(&p, &parts, run);
     tell_peaks(&p, &got);
     assert_true(got.measured <= got.limit && got.planned <= got.limit && got.planned > p.own);
+#endif
+}
+
+/* Weights are streamed, and what is kept of earlier prompts, 256 KiB each, would fill what is left for them. */
+static void encoded_prompts_are_in_the_limit(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__)
+    char model[256];
+    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
+    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
+    const peak_case p = {.name = "prompts",
+                         .limit = 29 * MIB,
+                         .size = 64,
+                         .steps = 1,
+                         .dtype = FLUX1_DTYPE_F32,
+                         .again = 40,
+                         .tokens = 512,
+                         .threads = 1,
+                         .own = 1};
+    const peaks got = run_apart(&p, &parts, run);
+    tell_peaks(&p, &got);
+    assert_true(got.measured <= got.limit && got.planned <= got.limit);
 #endif
 }
 
@@ -395,6 +420,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest few[] = {cmocka_unit_test(a_few_blocks_in_the_memory_that_the_plan_says),
                                      cmocka_unit_test(a_limit_of_the_process_holds_beside_its_own_data),
+                                     cmocka_unit_test(encoded_prompts_are_in_the_limit),
                                      cmocka_unit_test(what_a_refusal_says_would_fit_fits),
                                      cmocka_unit_test(open_samplers_are_in_the_limit)},
                             all[] = {cmocka_unit_test(all_of_it_in_the_memory_that_the_plan_says)};

@@ -1,6 +1,7 @@
 /* Prompts that a context has encoded before are not encoded again, and the picture has the same bytes. */
 #include "support/golden.h"
 
+#include "pipeline/run.h"
 #include "pipeline/text_cache.h"
 
 #define PACKED TEST_DATA "/pipelines/packed"
@@ -175,19 +176,33 @@ static void the_bytes_are_bounded(void **state)
 {
     (void)state;
     subject s;
-    flux1_text *text;
+    flux1_text *text[3], *copy;
+    bool found;
     subject_open(&s, 0);
     flux1_generate_params p = s.g.params;
-    const char *const prompts[] = {"one", "two", "one", "three", "one", "two"};
-    const uint64_t encoded[] = {1, 2, 2, 3, 3, 4}; /* room for two: three displaces two, not one */
-    for (int i = 0; i < 6; i++) {
+    const char *const prompts[] = {"one", "two", "three"};
+    for (int i = 0; i < 3; i++) {
         p.prompt = prompts[i];
-        assert_int_equal(flux1_encode_text(s.c, s.m, &p, &text), FLUX1_OK);
-        flux1_text_free(text);
-        if (i == 0)
-            assert_int_equal(text_cache_limit(s.c, info_of(&s).text_bytes * 5 / 2), FLUX1_OK);
-        assert_int_equal(info_of(&s).texts_encoded, encoded[i]);
+        assert_int_equal(flux1_encode_text(s.c, s.m, &p, &text[i]), FLUX1_OK);
     }
+    const uint64_t bytes = info_of(&s).text_bytes; /* of three */
+    assert_int_equal(text_cache_limit(s.c, 0), FLUX1_OK);
+    assert_int_equal(text_cache_limit(s.c, bytes * 5 / 6), FLUX1_OK);
+    const struct {
+        int prompt;
+        bool there;
+    } rows[] = {{0, false}, {1, false}, {0, true},
+                {2, false}, {0, true},  {1, false}}; /* the third displaces the second */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_non_null(copy = text_like(text[rows[i].prompt]));
+        assert_int_equal(text_cache_take(s.c, NULL, copy, &found), FLUX1_OK);
+        flux1_text_free(copy);
+        assert_int_equal(found, rows[i].there);
+        if (!found)
+            assert_int_equal(text_cache_keep(s.c, NULL, text[rows[i].prompt]), FLUX1_OK);
+    }
+    for (int i = 0; i < 3; i++)
+        flux1_text_free(text[i]);
     assert_int_equal(text_cache_limit(s.c, 0), FLUX1_OK);
     assert_int_equal(info_of(&s).text_bytes, 0);
     subject_close(&s);
@@ -213,6 +228,76 @@ static void the_bytes_are_bounded(void **state)
     subject_close(&s);
 }
 
+/* Two different prompts and one negative prompt; an equal one is not there twice. */
+static void the_prompts_of_a_run_are_in_its_plan(void **state)
+{
+    (void)state;
+    subject s;
+    subject_open(&s, 0);
+    flux1_generate_params p[3] = {s.g.params, s.g.params, s.g.params};
+    p[1].prompt = "something else";
+    for (int i = 0; i < 3; i++) {
+        p[i].negative_prompt = "nothing of it";
+        p[i].true_cfg_scale = 2;
+        p[i].count = 1;
+    }
+    const flux1_generate_params *const all[] = {&p[0], &p[1], &p[2]};
+    run g = {.c = s.c, .m = s.m, .n = 3};
+    assert_int_equal(run_take_requests(&g, all), FLUX1_OK);
+    assert_int_equal(run_plan(&g), FLUX1_OK);
+    const uint64_t texts = memory_of(s.c, &s.c->device, &g.denoiser.plan, NULL).texts;
+    run_free(&g);
+    flux1_image *images;
+    assert_int_equal(flux1_generate_many(s.c, s.m, all, 3, &images), FLUX1_OK);
+    const flux1_context_info i = info_of(&s); /* the three that were made are kept, with a few bytes beside each */
+    assert_int_equal(i.texts_encoded, 3);
+    assert_in_range(i.text_bytes, texts, texts + texts / 8);
+    flux1_images_free(images, 3);
+    subject_close(&s);
+}
+
+/* One of them fits with room for ten more; of 200 the message says that they are too many. */
+static void too_many_prompts_in_one_call_are_refused(void **state)
+{
+    (void)state;
+    enum { PROMPTS = 200 };
+    subject s;
+    subject_open(&s, 0);
+    static char words[PROMPTS][16];
+    static flux1_generate_params p[PROMPTS];
+    static const flux1_generate_params *all[PROMPTS];
+    for (int i = 0; i < PROMPTS; i++) {
+        snprintf(words[i], sizeof words[i], "prompt %d", i);
+        p[i] = s.g.params;
+        p[i].prompt = words[i];
+        p[i].count = 1;
+        p[i].batch = 1;
+        p[i].max_sequence_length = 512;
+        all[i] = &p[i];
+    }
+    run g = {.c = s.c, .m = s.m, .n = 1};
+    assert_int_equal(run_take_requests(&g, all), FLUX1_OK);
+    assert_int_equal(run_plan(&g), FLUX1_OK);
+    uint64_t most = 0;
+    const stage_plan *const plans[] = {&g.text_plan.clip, &g.text_plan.t5, &g.denoiser.plan, &g.decoder.plan};
+    for (int i = 0; i < 4; i++) {
+        const uint64_t total = memory_total(memory_of(s.c, &s.c->device, plans[i], NULL));
+        most = total > most ? total : most;
+    }
+    s.c->max_memory = most + 10 * s.c->run_texts;
+    run_free(&g);
+    flux1_image *images;
+    assert_int_equal(flux1_generate_many(s.c, s.m, all, PROMPTS, &images), FLUX1_ERR_LIMIT);
+    if (!strstr(flux1_context_message(s.c), "encoded prompts ") ||
+        !strstr(flux1_context_message(s.c), "fewer prompts in one call"))
+        fail_msg("%s", flux1_context_message(s.c));
+    assert_int_equal(info_of(&s).texts_encoded, 0);
+    if (flux1_generate_many(s.c, s.m, all, 10, &images) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(s.c));
+    flux1_images_free(images, 10);
+    subject_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +306,8 @@ int main(void)
         cmocka_unit_test(an_encoding_belongs_to_the_adapters_of_the_encoders),
         cmocka_unit_test(an_encoding_belongs_to_a_model),
         cmocka_unit_test(the_bytes_are_bounded),
+        cmocka_unit_test(the_prompts_of_a_run_are_in_its_plan),
+        cmocka_unit_test(too_many_prompts_in_one_call_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
