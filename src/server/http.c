@@ -102,8 +102,21 @@ static bool admit(exchange *x, const char *method, const char *path, fault *f)
     return false;
 }
 
-static exchange *begin(server *s, struct MHD_Connection *connection, const char *method, const char *path)
+/* A target in absolute form counts as its path (RFC 9112, 3.2.2), with the Host header that it comes with. */
+static const char *path_of(const char *target)
 {
+    const char *schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (strncasecmp(target, schemes[i], strlen(schemes[i])) == 0) {
+            const char *path = strchr(target + strlen(schemes[i]), '/');
+            return path ? path : "/";
+        }
+    return target;
+}
+
+static exchange *begin(server *s, struct MHD_Connection *connection, const char *method, const char *target)
+{
+    const char *path = path_of(target);
     exchange *x = calloc(1, sizeof *x);
     if (!x)
         return NULL;

@@ -233,6 +233,8 @@ def odd_requests(s):
     for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200, "/%00", "/%00x", "/health%00", "/metrics%00x", "/v1/models/schnell%00", "/%", "/%4", "/%4g", "/health%"):
         check(" 404 " in answer(head("GET " + path), end=False).split("\r\n")[0], "GET " + path[:30])
     check(all(" 200 " in answer(head("GET " + path), end=False) for path in ("/%68%65alth", "/v1/models/%53chnell", "/%76%31/models", "/openapi%2Ejson", "/openapi%2ejson")), "paths with codes")
+    check(all(" %d " % status in answer(head("GET " + target), end=False).split("\r\n")[0] for target, status in
+              (("http://localhost/health", 200), ("HTTP://localhost:7860", 200), ("https://localhost/none", 404), ("httpx://localhost/health", 404))), "targets in absolute form")
     for query, status in (("before=%ff", 400), ("before=%00x", 400), ("limit=%00", 400), ("limit=5%00", 400), ("limit=%35", 200), ("limit", 200)):
         check(" %d " % status in answer(head("GET /api/jobs?" + query), end=False).split("\r\n")[0], "GET /api/jobs?" + query)
     # where a request ends, or for whom it is, a proxy in front may see otherwise: nothing behind it is read
