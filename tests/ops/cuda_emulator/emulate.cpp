@@ -21,7 +21,8 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-enum { LANES = 32, MOST_THREADS = 1024, STACK = 128 << 10 };
+/* STACK: a little more than a power of two, or the tops of all stacks would share one set of the processor's cache. */
+enum { LANES = 32, MOST_THREADS = 1024, STACK = (128 << 10) + 17 * 64 };
 
 enum place { RUNNING, AT_WARP, AT_BARRIER, ENDED };
 
