@@ -1,6 +1,6 @@
 # Labels for "ctest -L": the time that a test takes, the module that it tests.
-#   quick      a few seconds each; all together about a minute on two cores
-#   long       pipelines against their goldens, the program interrupted at many moments
+#   quick      a few seconds each; all together one to two minutes on two cores
+#   long       ten seconds or more: pipelines against their goldens, the program interrupted at many moments, the worker for Tenstorrent's cards; in scripts/check
 #   allocation every allocation fails once
 #   extra      minutes: hosts that fall silent, networks of hosts, flux1 serve with packages of PyPI, behind HAProxy and nginx, and for ten minutes, blocks of true width, the memory of all of them, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser, all of Tenstorrent's machines in mock mode but one; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
@@ -13,6 +13,8 @@ set(FLUX1_LONG_TESTS
   cli_processes
   cli_pull
   cli_readme
+  cli_run
+  cli_serve
   ops_test_checkops
   ops_test_checkops_simde
   pipeline_test_again
@@ -21,18 +23,24 @@ set(FLUX1_LONG_TESTS
   pipeline_test_hostile
   pipeline_test_meshes
   pipeline_test_mini
-  ttnn_kit)
+  pipeline_test_peak
+  ttnn_device
+  ttnn_kit
+  ttnn_memory
+  ttnn_weights)
 
 # Of a whole check's time these take the most, in one of its two builds.
 set(FLUX1_LONGEST_TESTS
-  cli_run
   mesh_test_forms_cuda
   ops_test_checkops
   ops_test_checkops_cuda
   ops_test_checkops_simde
   pipeline_test_allocation
   pipeline_test_goldens
-  pipeline_test_goldens_cuda)
+  pipeline_test_goldens_cuda
+  pipeline_test_peak
+  ttnn_device
+  ttnn_kit)
 
 set(FLUX1_EXTRA_TESTS
   cli_network

@@ -2,7 +2,7 @@
 # AddressSanitizer sees the same but for values that were never set. valgrind 3.19 knows no AVX-512, so the program takes its AVX2 or portable kernels.
 find_program(FLUX1_VALGRIND valgrind)
 mark_as_advanced(FLUX1_VALGRIND)
-if(NOT FLUX1_VALGRIND OR FLUX1_SANITIZE OR FLUX1_FUZZ)
+if(NOT FLUX1_VALGRIND OR FLUX1_SANITIZE)
   return()
 endif()
 set(memcheck ${FLUX1_VALGRIND} -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect,possible)

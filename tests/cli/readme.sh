@@ -35,12 +35,27 @@ fi
 run() { # command
     eval "$1" >../out 2>../err || fail "README.md: $1: exit status $?"
 }
+serve_for_a_moment() { # command; at a port that is free
+    eval "exec $1 --port 0" >../out 2>../err &
+    moments=0
+    until grep -q '^flux1: ready: http://127.0.0.1:' ../err || [ $moments -eq 600 ] || ! kill -0 $! 2>/dev/null; do
+        sleep 0.1
+        moments=$((moments + 1))
+    done
+    grep -q '^flux1: ready: ' ../err || fail "README.md: $1: is not ready"
+    kill -TERM $!
+    wait $! || fail "README.md: $1: exit status $?"
+    exists history/jobs.sqlite
+}
 command_of_readme() { # command, without its comment
     case $1 in
     'model=$(build/flux1 pull '*)
         if [ -n "${HF_ENDPOINT:-}" ]; then run "$1"; else model=DIR; fi
         ;;
     'build/flux1 bench '*) run "$1 --repeats 0" ;;
+    'build/flux1 serve '*)
+        if [ "${HAS_SERVE:-OFF}" = ON ]; then serve_for_a_moment "$1"; fi
+        ;;
     'build/flux1 '*--hostfile* | 'mpirun '*)
         if [ "${HAS_PLUGIN:-OFF}" = ON ] && command -v mpirun >/dev/null; then run "$1"; fi
         ;;

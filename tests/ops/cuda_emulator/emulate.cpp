@@ -21,7 +21,8 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-enum { LANES = 32, MOST_THREADS = 1024, STACK = 128 << 10 };
+/* STACK: a little more than a power of two, or the tops of all stacks would share one set of the processor's cache. */
+enum { LANES = 32, MOST_THREADS = 1024, STACK = (128 << 10) + 17 * 64 };
 
 enum place { RUNNING, AT_WARP, AT_BARRIER, ENDED };
 
@@ -53,7 +54,7 @@ static const void *kernel_args;
 enum way { FORWARD, REVERSE, SHUFFLED };
 static way ordered = FORWARD;
 static unsigned long long seed, draws;
-static int lane_at[LANES], place_of[LANES], warp_at[MOST_THREADS / LANES];
+static int lane_at[LANES], after[LANES] /* the lane that is next in order */, warp_at[MOST_THREADS / LANES];
 
 extern char __start_cuda_shared[], __stop_cuda_shared[]; /* the linker's names for the section */
 static char *dynamic_end;                                /* of the launch's dynamic shared memory */
@@ -122,7 +123,7 @@ static void order_lanes(void)
 {
     order(lane_at, LANES);
     for (int i = 0; i < LANES; i++)
-        place_of[lane_at[i]] = i;
+        after[lane_at[i]] = lane_at[(i + 1) % LANES];
 }
 
 /* ---- switching ---- */
@@ -174,23 +175,21 @@ static void start(int thread)
 static bool can_run(int thread)
 {
     const fiber *f = &fibers[thread];
-    return f->at == RUNNING || (f->at == AT_WARP && f->turn != warps[thread / LANES].turn);
+    return f->at == RUNNING || (f->at == AT_WARP && f->turn != warps[(unsigned)thread / LANES].turn);
 }
 
 /* Straight to the next lane of the warp that can run, which most often is the next in order: half as many switches as
  * by way of the scheduler. */
 static void stop(place at)
 {
-    const int me = current, first = me / LANES * LANES;
+    const int me = current, first = me & ~(LANES - 1);
     fibers[me].at = at;
-    for (int i = 1; i < LANES; i++) {
-        const int next = first + lane_at[(place_of[me - first] + i) % LANES];
-        if (can_run(next)) {
-            start(next);
-            switch_fiber(&fibers[me], &fibers[next]);
+    for (int lane = after[me - first]; first + lane != me; lane = after[lane])
+        if (can_run(first + lane)) {
+            start(first + lane);
+            switch_fiber(&fibers[me], &fibers[first + lane]);
             return;
         }
-    }
     switch_fiber(&fibers[me], &scheduler);
 }
 

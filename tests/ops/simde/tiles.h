@@ -92,10 +92,17 @@ static inline void emulated_product_fits(int c, int a, int b)
         tiles_fault("the tiles of a product do not fit each other");
 }
 
-/* Denormals are 0. */
-static inline float emulated_flushed(float f) { return fabsf(f) < 0x1p-126f ? copysignf(0, f) : f; }
+/* The loops of products are most of what the tests over SIMDe compute: as vectors, however the kernels are compiled. */
+#pragma GCC push_options
+#pragma GCC optimize("O3")
 
-static inline float emulated_bf16(const unsigned char *p)
+/* Denormals are 0. */
+__attribute__((always_inline)) static inline float emulated_flushed(float f)
+{
+    return fabsf(f) < 0x1p-126f ? copysignf(0, f) : f;
+}
+
+__attribute__((always_inline)) static inline float emulated_bf16(const unsigned char *p)
 {
     uint16_t h;
     memcpy(&h, p, 2);
@@ -145,6 +152,8 @@ static inline void emulated_dpbssd(int c, int a, int b)
         memcpy(tiles_now.data[c][m], sum, (size_t)tiles_now.bytes[c]);
     }
 }
+
+#pragma GCC pop_options
 
 #undef _tile_loadd
 #undef _tile_stored
