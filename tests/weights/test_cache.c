@@ -170,9 +170,9 @@ static void without_a_folder_nothing_is_kept(void **state)
     snprintf(path, sizeof path, "%s/file", root);
     fclose(fopen(path, "wb"));
     setenv("XDG_CACHE_HOME", path, 1);
-    expect_no_folder("cannot make the folder");
+    expect_no_folder("exists and is not a folder");
     setenv("XDG_CACHE_HOME", "/proc/flux1-cannot-be", 1); /* nor by root */
-    expect_no_folder("cannot make the folder");
+    expect_no_folder("no folder can be made there");
     setenv("XDG_CACHE_HOME", "relative", 1); /* to be ignored, says its specification */
     expect_no_folder("neither XDG_CACHE_HOME nor HOME");
     unsetenv("XDG_CACHE_HOME");
