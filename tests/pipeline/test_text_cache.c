@@ -263,7 +263,7 @@ static void too_many_prompts_in_one_call_are_refused(void **state)
     enum { PROMPTS = 200 };
     subject s;
     subject_open(&s, 0);
-    static char words[PROMPTS][16];
+    static char words[PROMPTS][32];
     static flux1_generate_params p[PROMPTS];
     static const flux1_generate_params *all[PROMPTS];
     for (int i = 0; i < PROMPTS; i++) {
