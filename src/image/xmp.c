@@ -68,7 +68,8 @@ flux1_status xmp_json(const char *bytes, size_t size, char **out, bool *damaged,
     builder b = {0};
     *out = NULL;
     const char *at = find(bytes, size, BEGIN_JSON);
-    at += at ? strlen(BEGIN_JSON) : 0;
+    if (at)
+        at += strlen(BEGIN_JSON);
     const char *from = at ? at : bytes, *end = find(from, size - (size_t)(from - bytes), END_JSON);
     *damaged = (at != NULL) != (end != NULL);
     if (!at || !end)
