@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* most: what becomes INT8_MOST, if no value is larger. */
-static void quantise_as(float most, const float *values, int64_t count, int8_t *numbers, float *scale)
+static void quantise_from(float most, const float *values, int64_t count, int8_t *numbers, float *scale)
 {
     bool finite = true;
     for (int64_t i = 0; i < count; i++) {
@@ -23,7 +23,7 @@ static void quantise_as(float most, const float *values, int64_t count, int8_t *
 
 void int8_quantise(const float *values, int64_t count, int8_t *numbers, float *scale)
 {
-    quantise_as(0, values, count, numbers, scale);
+    quantise_from(0, values, count, numbers, scale);
 }
 
 bool int8_stored(const tensor *t, int64_t first, int64_t count, int8_t *numbers, float *scale)
@@ -131,7 +131,7 @@ void int8_input_group(int8_kind kind, bool quads, const float *values, int64_t c
     memcpy(turned, values, (size_t)count * sizeof *values);
     if (kind == INT8_ROTATED)
         int8_rotate(turned, length);
-    quantise_as(kind == INT8_ROTATED && quads ? most_of_quads(turned, length) : 0, turned, length, numbers, scale);
+    quantise_from(kind == INT8_ROTATED && quads ? most_of_quads(turned, length) : 0, turned, length, numbers, scale);
 }
 
 flux1_status int8_recipe_group(int8_kind kind, const weight_recipe *r, int64_t row, int64_t col, int64_t count,

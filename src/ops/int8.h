@@ -1,6 +1,7 @@
 /* Products in int8: what ops_config.int8 means for a weight whose recipe says so. The definition, which ops/ref
- * computes as it stands here; other backends get the same whole numbers and scales, and differ in the order of float32
- * sums. A backend may leave attention in floats, which is nearer to what it stands for: AMX does.
+ * computes as it stands here; other backends get the same whole numbers and scales (but for quads, below), and differ
+ * in the order of float32 sums. A backend may leave attention in floats, which is nearer to what it stands for: AMX
+ * does.
  *
  * Both operands are cut along k, from the matrix's first column, into groups. A group is whole numbers times one
  * float32 scale. A product is the sum over groups of (scale of x · scale of w) · Σ x·w, where Σ is exact in int32;

@@ -92,19 +92,26 @@ static void an_equal_prompt_is_not_encoded_again(void **state)
     subject_close(&s);
 }
 
-/* Three requests with two prompts between them, one of which is also the negative prompt. */
+/* Three requests, the second of another prompt, with one negative prompt. */
+static void three_requests(const subject *s, const char *negative, flux1_generate_params p[3])
+{
+    for (int i = 0; i < 3; i++) {
+        p[i] = s->g.params;
+        p[i].negative_prompt = negative;
+        p[i].true_cfg_scale = 2;
+        p[i].count = 1;
+    }
+    p[1].prompt = "something else";
+}
+
+/* Two prompts between them, one of which is also the negative prompt. */
 static void equal_prompts_of_one_call_are_encoded_once(void **state)
 {
     (void)state;
     subject s;
     subject_open(&s, 0);
-    flux1_generate_params p[3] = {s.g.params, s.g.params, s.g.params};
-    p[1].prompt = "something else";
-    for (int i = 0; i < 3; i++) {
-        p[i].negative_prompt = "something else";
-        p[i].true_cfg_scale = 2;
-        p[i].count = 1;
-    }
+    flux1_generate_params p[3];
+    three_requests(&s, "something else", p);
     flux1_image *images;
     const flux1_generate_params *const all[] = {&p[0], &p[1], &p[2]};
     if (flux1_generate_many(s.c, s.m, all, 3, &images) != FLUX1_OK)
@@ -234,13 +241,8 @@ static void the_prompts_of_a_run_are_in_its_plan(void **state)
     (void)state;
     subject s;
     subject_open(&s, 0);
-    flux1_generate_params p[3] = {s.g.params, s.g.params, s.g.params};
-    p[1].prompt = "something else";
-    for (int i = 0; i < 3; i++) {
-        p[i].negative_prompt = "nothing of it";
-        p[i].true_cfg_scale = 2;
-        p[i].count = 1;
-    }
+    flux1_generate_params p[3];
+    three_requests(&s, "nothing of it", p);
     const flux1_generate_params *const all[] = {&p[0], &p[1], &p[2]};
     run g = {.c = s.c, .m = s.m, .n = 3};
     assert_int_equal(run_take_requests(&g, all), FLUX1_OK);
