@@ -212,6 +212,18 @@ static void a_few_blocks_in_the_memory_that_the_plan_says(void **state)
         check(&cases[i]);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)
+static peaks peaks_of_mini(const peak_case *p)
+{
+    char model[256];
+    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
+    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
+    const peaks got = run_apart(p, &parts, run);
+    tell_peaks(p, &got);
+    return got;
+}
+#endif
+
 /* The application's own memory is in the limit, so the decoder gets bands where it would otherwise decode as a whole,
  * and pass the limit by 4 MiB. What decoding took is not there any more when the next picture is denoised. Sanitizers
  * take memory that no plan knows of. */
@@ -219,9 +231,6 @@ static void a_limit_of_the_process_holds_beside_its_own_data(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__)
-    char model[256];
-    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
-    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
     const peak_case p = {.name = "mini-schnell",
                          .limit = 21 * MIB,
                          .size = 128,
@@ -229,8 +238,7 @@ static void a_limit_of_the_process_holds_beside_its_own_data(void **state)
                          .dtype = FLUX1_DTYPE_F32,
                          .again = 2,
                          .own = 24 * MIB};
-    const peaks got = run_apart(&p, &parts, run);
-    tell_peaks(&p, &got);
+    const peaks got = peaks_of_mini(&p);
     assert_true(got.measured <= got.limit && got.planned <= got.limit && got.planned > p.own);
 #endif
 }
@@ -240,9 +248,6 @@ static void encoded_prompts_are_in_the_limit(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__)
-    char model[256];
-    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
-    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
     const peak_case p = {.name = "prompts",
                          .limit = 29 * MIB,
                          .size = 64,
@@ -252,8 +257,7 @@ static void encoded_prompts_are_in_the_limit(void **state)
                          .tokens = 512,
                          .threads = 1,
                          .own = 1};
-    const peaks got = run_apart(&p, &parts, run);
-    tell_peaks(&p, &got);
+    const peaks got = peaks_of_mini(&p);
     assert_true(got.measured <= got.limit && got.planned <= got.limit);
 #endif
 }
