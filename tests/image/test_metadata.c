@@ -268,6 +268,30 @@ static void json_holds_every_parameter(void **state)
     free(text);
 }
 
+static void assert_json(const image_metadata *m, const char *expected)
+{
+    char *text;
+    assert_int_equal(metadata_json(m, &text, NULL), FLUX1_OK);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+/* Whoever repeats a picture gives what stands there, and nothing else. */
+static void json_has_what_was_used_alone(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    assert_json(&m, "{\"prompt\": \"a red fox\", \"width\": 1024, \"height\": 512, \"steps\": 4, \"seed\": 1, "
+                    "\"model\": \"FLUX.1-schnell\", \"version\": \"0.1.0\"}");
+    m.negative_prompt = "";
+    m.true_cfg_scale = 2.5f;
+    m.step_cache = 0.12f;
+    m.given_noise = true;
+    assert_json(&m, "{\"prompt\": \"a red fox\", \"width\": 1024, \"height\": 512, \"steps\": 4, \"seed\": 1, "
+                    "\"latents\": \"given\", \"negative_prompt\": \"\", \"true_cfg_scale\": 2.5, \"step_cache\": "
+                    "\"fb:0.12\", \"model\": \"FLUX.1-schnell\", \"version\": \"0.1.0\"}");
+}
+
 static void numbers_have_a_point_in_every_locale(void **state)
 {
     (void)state;
@@ -292,6 +316,7 @@ int main(void)
         cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),
         cmocka_unit_test(a_gpus_noise_is_named_as_the_option_takes_it),
         cmocka_unit_test(json_holds_every_parameter),
+        cmocka_unit_test(json_has_what_was_used_alone),
         cmocka_unit_test(true_cfg_has_its_prompt_and_scale),
         cmocka_unit_test(adapters_stand_in_json_as_the_option_takes_them),
         cmocka_unit_test(adapters_are_tags_behind_the_prompt_or_where_they_were_written),
