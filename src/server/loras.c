@@ -110,7 +110,7 @@ static void compare(void *user, const char *name, const char *path, const file_i
 {
     finding *look = user;
     (void)identity;
-    if (strlen(name) == look->length && memcmp(name, look->name, look->length) == 0 && !look->path)
+    if (strlen(name) == look->length && memcmp(name, look->name, look->length) == 0)
         look->path = strdup(path);
     if (look->names.length < 400)
         builder_format(&look->names, "%s%s", look->names.length ? ", " : "", name);
