@@ -29,7 +29,6 @@ bool request_begin(const job_request *defaults, job_request *out, fault *f)
     *out = *defaults;
     out->model = out->prompt = out->written = out->negative_prompt = NULL;
     out->loras = 0;
-    out->seed = 0;
     uint32_t seed; /* 32 bits are enough to choose from, and short enough to be typed again */
     if (!random_bytes(&seed, sizeof seed))
         return fault_set(f, FAULT_SERVER, NULL, "the system gives no random numbers");
