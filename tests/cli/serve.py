@@ -505,7 +505,8 @@ def loras():
     names, models = folder + "/loras", folder + "/beside_loras"
     os.makedirs(names)
     os.makedirs(models)
-    s = Server("--port", "0", "--loras", names + "/", "--models", models)
+    s = Server("--port", "0", "--loras", names + "/", "--models", models, "--allow-host", "a_b-c.example,*")
+    check(s.call("GET", "/health", headers={"Host": "any.example"})[0] == 200, "--allow-host with *")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
