@@ -189,8 +189,7 @@ bool request_step_cache(const json_value *object, const char *key, float *out, f
     char *end = NULL;
     if (!request_has(object, key))
         return true;
-    const bool fb =
-        text && strncmp(text, "fb:", 3) == 0 && text[3] && text[3 + strspn(text + 3, "0123456789.eE+-")] == '\0';
+    const bool fb = text && strncmp(text, "fb:", 3) == 0 && text[3 + strspn(text + 3, "0123456789.eE+-")] == '\0';
     if (fb)
         value = (double)strtof(text + 3, &end);
     const bool good = fb ? *end == '\0' && value > 0 : text ? strcmp(text, "off") == 0 : number_of(v, &value);

@@ -292,7 +292,6 @@ static lora_file *use_open(loras *l, const flux1_model *model, const char *path,
     if (file) {
         file->users++;
         *out = file->adapter;
-        close_idle(l);
     }
     pthread_mutex_unlock(&l->mutex);
     return file;
@@ -311,7 +310,6 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
         pthread_mutex_lock(&l->mutex);
         opened->next = l->files;
         l->files = file = opened;
-        close_idle(l);
         pthread_mutex_unlock(&l->mutex);
     } else if (!file && f->kind != FAULT_INVALID)
         tell_operator(l, l->folder, "/", f->message);

@@ -23,6 +23,7 @@ static void scales_are_those_of_the_rule(void **state)
                 {"<lora:a:unet=0.25>", 1, 0.25},
                 {"<lora:a:te=0.25>", 0.25, 0.25},
                 {"<lora:a:0.8:unet=0.5:te=-1>", -1, 0.5},
+                {"<lora:a:1:2:unet=0.5>", 1, 0.5},
                 {"<lora:a:te=0:2:3>", 0, 3},
                 {"<lora:a:0.8:lbw=ALL>", 0.8, 0.8},
                 {"<lora:a: 1e-1 >", 0.1, 0.1}};

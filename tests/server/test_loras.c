@@ -260,6 +260,16 @@ static void a_link_that_leads_nowhere_hides_nothing(void **state)
         assert_int_equal(unlink(path[i]), 0);
 }
 
+static void refused(fixture *x, const char *name, fault_kind kind, const char *words)
+{
+    flux1_adapter *adapter;
+    fault f = {0};
+    assert_false(loras_take(&x->l, NULL, model, name, &adapter, &f));
+    assert_int_equal(f.kind, kind);
+    if (!strstr(f.message, words) || strchr(f.message, '/'))
+        fail_msg("%s: %s", name, f.message);
+}
+
 static void what_is_known_outlives_a_folder_that_cannot_be_listed(void **state)
 {
     fixture *x = *state;
@@ -269,6 +279,7 @@ static void what_is_known_outlives_a_folder_that_cannot_be_listed(void **state)
     assert_int_equal(rename(x->folder, aside), 0);
     assert_known(x, "");
     assert_int_equal(library.told, 1);
+    refused(x, "one", FAULT_UNAVAILABLE, "cannot be listed");
     assert_int_equal(rename(aside, x->folder), 0);
     assert_known(x, "one two? ");
 }
@@ -310,16 +321,6 @@ static flux1_adapter *take(fixture *x, const flux1_model *of, const char *name)
     if (!loras_take(&x->l, NULL, of, name, &adapter, &f))
         fail_msg("%s: %s", name, f.message);
     return adapter;
-}
-
-static void refused(fixture *x, const char *name, fault_kind kind, const char *words)
-{
-    flux1_adapter *adapter;
-    fault f = {0};
-    assert_false(loras_take(&x->l, NULL, model, name, &adapter, &f));
-    assert_int_equal(f.kind, kind);
-    if (!strstr(f.message, words) || strchr(f.message, '/'))
-        fail_msg("%s: %s", name, f.message);
 }
 
 static void a_name_is_whole_and_a_clients_sentence_has_no_path(void **state)

@@ -122,6 +122,20 @@ static void without_a_seed_it_is_random(void **state)
     }
 }
 
+/* What a model's defaults are: sizes and numbers. */
+static void a_request_begins_without_texts(void **state)
+{
+    (void)state;
+    char text[] = "x";
+    const job_request other = {
+        .model = text, .prompt = text, .written = text, .negative_prompt = text, .loras = 2, .width = 64, .count = 3};
+    job_request r;
+    fault f = {0};
+    assert_true(request_begin(&other, &r, &f));
+    assert_true(!r.model && !r.prompt && !r.written && !r.negative_prompt && r.loras == 0);
+    assert_true(r.width == 64 && r.count == 3);
+}
+
 /* What has a colon and no number behind it is a name. */
 static void a_name_of_an_adapter_may_have_a_colon(void **state)
 {
@@ -151,6 +165,10 @@ static void everything_else_is_refused(void **state)
                  {"{\"prompt\": \"a\", \"width\": true}", "width"},
                  {"{\"prompt\": \"a\", \"width\": \"0x40\"}", "width"},
                  {"{\"prompt\": \"a\", \"width\": -64}", "width"},
+                 {"{\"prompt\": \"a\", \"width\": \"64e\"}", "width"},
+                 {"{\"prompt\": \"a\", \"width\": 64.5}", "width"},
+                 {"{\"prompt\": \"a\", \"seed\": -2}", "seed"},
+                 {"{\"prompt\": \"a\", \"seed\": \"7e1\"}", "seed"},
                  {"{\"prompt\": \"a\", \"height\": 1e300}", "height"},
                  {"{\"prompt\": \"a\", \"steps\": \"\"}", "steps"},
                  {"{\"prompt\": \"a\", \"guidance\": -1}", "guidance"},
@@ -207,6 +225,9 @@ static void web_uis_tags_and_counts(void **state)
     refused("{\"prompt\": \"a <lora:x:>\"}", "prompt", true);
     refused("{\"prompt\": \"a <lora:>\"}", "lora", true);
     refused("{\"prompt\": \"a\", \"batch_size\": 11, \"n_iter\": 10}", "n_iter", true);
+    reading guided = read_with("{\"prompt\": \"a\", \"negative_prompt\": \"\", \"true_cfg_scale\": 2}", true);
+    assert_string_equal(guided.r.negative_prompt, ""); /* it was asked for */
+    end(&guided);
     reading most = read_with("{\"prompt\": \"a\", \"batch_size\": 10, \"n_iter\": 10}", true);
     assert_true(most.good);
     assert_int_equal(most.r.count, REQUEST_COUNT_MAX);
@@ -263,6 +284,7 @@ static void web_uis_unused_fields(void **state)
     static const char *const on[] = {"\"scheduler\": \"karras\"",
                                      "\"sampler_index\": \"DPM++ 2M\"",
                                      "\"cfg_scale\": 0.5",
+                                     "\"odd\": 1",
                                      "\"tiling\": true",
                                      "\"restore_faces\": true",
                                      "\"subseed_strength\": 0.1",
@@ -400,6 +422,7 @@ static void openais_other_fields(void **state)
     end(&o.x);
     static const char *const wrong[][2] = {{", \"n\": 2, \"seed\": 18446744073709551615", "seed"},
                                            {", \"response_format\": \"png\"", "response_format"},
+                                           {", \"stream\": \"yes\"", "stream"},
                                            {", \"n\": 11", "n"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         o = read_openai(wrong[i][0]);
@@ -520,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_request_comes_back),
         cmocka_unit_test(web_uis_unused_fields),
         cmocka_unit_test(scripts_are_refused),
+        cmocka_unit_test(a_request_begins_without_texts),
         cmocka_unit_test(a_name_of_an_adapter_may_have_a_colon),
         cmocka_unit_test(a_size_has_two_sides_or_is_left_to_the_model),
         cmocka_unit_test(partial_images_come_at_equal_distances),
