@@ -150,6 +150,17 @@ static void awkward_model_names_survive(void **state)
     }
 }
 
+/* The web UI strips what is not quoted. */
+static void a_blank_at_the_end_of_a_value_is_quoted(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    m.model = "fox ";
+    char *text = parameters(&m);
+    assert_non_null(strstr(text, "Model: \"fox \", Version"));
+    free(text);
+}
+
 static void a_prompt_of_many_lines_stays_in_front(void **state)
 {
     (void)state;
@@ -313,6 +324,7 @@ int main(void)
         cmocka_unit_test(every_value_reads_back_by_the_rule),
         cmocka_unit_test(guidance_stands_only_where_it_was_used),
         cmocka_unit_test(awkward_model_names_survive),
+        cmocka_unit_test(a_blank_at_the_end_of_a_value_is_quoted),
         cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),
         cmocka_unit_test(a_gpus_noise_is_named_as_the_option_takes_it),
         cmocka_unit_test(json_holds_every_parameter),
