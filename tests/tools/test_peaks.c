@@ -28,9 +28,9 @@ static const struct {
 } known[] = {{"avx512amx", 2, 4, 9, 9}, {"avx512bf16", 2, 3, 8, 8}, {"avx512vnni", 2, 2, 8, 8},
              {"avx512", 2, 2, 5, 6},    {"avxvnni", 1, 1, 7, 7},    {"avx2", 1, 1, 5, 6}};
 
-static peaks measured(const char *shape, int threads, flux1_dtype dtype)
+static peaks measured(const char *shape, int threads, flux1_dtype arithmetic)
 {
-    flux1_context *c = context_on("cpu", shape, threads, dtype);
+    flux1_context *c = context_on("cpu", shape, threads, arithmetic);
     peaks p;
     assert_int_equal(peaks_measure(c, &p), FLUX1_OK);
     flux1_context_destroy(c);
