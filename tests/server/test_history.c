@@ -370,10 +370,15 @@ static void what_a_killed_server_left_is_removed_and_nothing_else(void **state)
     fixture *x = *state;
     static const char *const ours[] = {"pictures/" ID "-2.png",   "pictures/" OTHER "-1.png", "pictures/flux1-x.tmp",
                                        "thumbnails/" ID "-2.png", "0123456789abcde0",         "flux1-y.tmp"},
-                             *const others[] = {"pictures/" ID "-1.png", "thumbnails/" ID "-1.png",
-                                                "pictures/holiday.png",  "pictures/x.tmp",
-                                                "flux1-notes",           "0123456789abcde",
-                                                "0123456789abcde01",     "notes"};
+                             *const others[] = {"pictures/" ID "-1.png",
+                                                "thumbnails/" ID "-1.png",
+                                                "pictures/holiday.png",
+                                                "pictures/x.tmp",
+                                                "flux1-notes",
+                                                "0123456789abcde",
+                                                "0123456789abcde01",
+                                                "0123456789abcdef.old",
+                                                "notes"};
     assert_int_equal(history_put(x->h, ID, "{\"pictures\": [{\"url\": \"/api/files/" ID "-1.png\"}]}", true, 0, NULL),
                      FLUX1_OK);
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
@@ -420,6 +425,78 @@ static void a_temporary_history_goes_with_the_server(void **state)
         *strrchr(path, '/') = '\0';
     assert_int_equal(access(path, F_OK), -1);
     free(path);
+}
+
+/* ---- names, and what there is none of ---- */
+
+static bool stop(void *user, const char *id, const char *text, bool ended)
+{
+    (void)id, (void)text, (void)ended;
+    ++*(int *)user;
+    return false;
+}
+
+static void what_is_not_there_is_told(void **state)
+{
+    fixture *x = *state;
+    bool found = true, more;
+    int seen = 0;
+    flux1_error err = {0};
+    history *second;
+    assert_int_equal(history_remove(x->h, OTHER, &found, NULL), FLUX1_OK);
+    assert_false(found);
+    assert_int_equal(history_list(x->h, 10, SIZE_MAX, OTHER, stop, &seen, &more, &err), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(history_put(x->h, OTHER, "{}", true, 0, NULL), FLUX1_OK);
+    assert_int_equal(history_list(x->h, 10, SIZE_MAX, NULL, stop, &seen, &more, NULL), FLUX1_OK);
+    assert_true(seen == 1 && more); /* who has enough is told that there are others */
+    assert_int_equal(history_list(x->h, 10, SIZE_MAX, OTHER, stop, &seen, &more, NULL), FLUX1_OK);
+    assert_true(seen == 2 && !more);
+    assert_int_equal(history_open(x->folder, 1 << 20, &second, &err), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "another flux1 serve uses this folder"));
+    history_close(x->h);
+    x->h = NULL;
+    assert_int_equal(number_of(x, "PRAGMA user_version=2"), -1);
+    assert_int_equal(history_open(x->folder, 1 << 20, &second, &err), FLUX1_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "of a later flux1"));
+}
+
+/* A name that leads out of the folder, or is another file's, is none. */
+static void a_pictures_name_is_its_jobs_and_a_number(void **state)
+{
+    fixture *x = *state;
+    static const char *const bad[] = {"",
+                                      ID,
+                                      ID "_1.png",
+                                      "0123456789abcde-1.png",
+                                      "0123456789abcdef0-1.png",
+                                      "0123456789ABCDEF-1.png",
+                                      ID "-1/2.png",
+                                      ID "-..png",
+                                      ID "-1.sqlite",
+                                      ID "-11111111111111111111111111111111.png",
+                                      "../" ID "-1.png"};
+    char *path = history_picture_path(x->h, ID "-12.jpg");
+    assert_non_null(path);
+    free(path);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if ((path = history_picture_path(x->h, bad[i])))
+            fail_msg("%s", path);
+}
+
+/* A job that waits is not told from memory: it may yet be written. An end that was written later is told as it is now.
+ */
+static void memory_tells_ends_alone_and_not_for_ever(void **state)
+{
+    fixture *x = *state;
+    char *text;
+    fill_disk(x);
+    assert_int_equal(history_put(x->h, OTHER, "{\"state\": \"queued\"}", false, 0, NULL), FLUX1_ERR_IO);
+    assert_int_equal(history_get(x->h, OTHER, &text, NULL), FLUX1_OK);
+    assert_null(text);
+    end_on_full_disk(x);
+    free_disk(x);
+    assert_int_equal(history_put(x->h, ID, "{\"state\": \"done\"}", true, 0, NULL), FLUX1_OK);
+    assert_told(x, ID, "done");
 }
 
 /* ---- room ---- */
@@ -536,6 +613,9 @@ int main(void)
                                        TEST(the_oldest_go_where_pictures_are_too_large),
                                        TEST(a_removal_that_the_disk_has_no_room_for_is_no_removal),
                                        TEST(without_memory_nothing_older_is_told),
-                                       TEST(without_memory_a_start_loses_no_job)};
+                                       TEST(without_memory_a_start_loses_no_job),
+                                       TEST(what_is_not_there_is_told),
+                                       TEST(a_pictures_name_is_its_jobs_and_a_number),
+                                       TEST(memory_tells_ends_alone_and_not_for_ever)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
