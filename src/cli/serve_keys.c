@@ -46,10 +46,6 @@ int serve_keys_read(const options *opt, serve_keys *out)
     size_t size;
     *out = (serve_keys){0};
     for (int i = 0; i < opt->keys; i++) {
-        if (!opt->key[i][0]) {
-            print_error("--api-key: the key is empty");
-            return EXIT_USAGE;
-        }
         const int status = add(out, opt->key[i]);
         if (status != EXIT_DONE)
             return status;

@@ -9,11 +9,11 @@
 #include <string.h>
 
 /* The web UI's rule for quoting, and for what would not survive its parser's stripping: spaces at an end, a quote in
- * front. */
+ * front. value: not empty. */
 static void add_value(builder *b, const char *value)
 {
     size_t n = strlen(value);
-    bool quote = n == 0 || strpbrk(value, ",:\n\r") || strchr(" \t\"", value[0]) || strchr(" \t", value[n - 1]);
+    bool quote = strpbrk(value, ",:\n\r") || strchr(" \t\"", value[0]) || strchr(" \t", value[n - 1]);
     if (quote)
         json_quote(b, value, n);
     else

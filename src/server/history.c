@@ -386,32 +386,38 @@ flux1_status history_list(history *s, int limit, size_t most, const char *before
 
 /* ---- opening ---- */
 
-/* What the last server has left unfinished, one by one. */
+/* One job that the last server has left unfinished; *done: there is none. */
+static flux1_status mark_one_interrupted(history *s, bool *done, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    char *id = NULL, *text = NULL;
+    uint64_t bytes = 0;
+    TRY(database_prepare(&s->writer,
+                         "SELECT id, job, MAX(bytes - LENGTH(CAST(job AS BLOB)), 0) FROM jobs WHERE ended=0 LIMIT 1",
+                         NULL, &q, err));
+    const int code = sqlite3_step(q);
+    flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : database_failed(&s->writer, err);
+    *done = code != SQLITE_ROW;
+    if (code == SQLITE_ROW) {
+        bytes = (uint64_t)sqlite3_column_int64(q, 2);
+        id = strdup(database_column(q, 0));
+        st = id ? job_text_interrupted(database_column(q, 1), &text, err) : error_oom(err, 0, "a job");
+    }
+    sqlite3_finalize(q);
+    if (text)
+        st = put(s, id, text, true, bytes, err);
+    else if (id && st != FLUX1_ERR_MEMORY) /* it cannot be read: it is of no use to anybody */
+        st = drop(s, id, "{}", err);
+    free(text);
+    free(id);
+    return st;
+}
+
 static flux1_status mark_interrupted(history *s, flux1_error *err)
 {
-    for (;;) {
-        sqlite3_stmt *q = NULL;
-        TRY(database_prepare(
-            &s->writer, "SELECT id, job, MAX(bytes - LENGTH(CAST(job AS BLOB)), 0) FROM jobs WHERE ended=0 LIMIT 1",
-            NULL, &q, err));
-        const int code = sqlite3_step(q);
-        flux1_status st = code == SQLITE_DONE  ? FLUX1_OK
-                          : code == SQLITE_ROW ? FLUX1_OK
-                                               : database_failed(&s->writer, err);
-        char *id = code == SQLITE_ROW ? strdup(database_column(q, 0)) : NULL, *text = NULL;
-        const uint64_t bytes = code == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(q, 2) : 0;
-        if (id)
-            text = job_text_interrupted(database_column(q, 1));
-        sqlite3_finalize(q);
-        if (id && text)
-            st = put(s, id, text, true, bytes, err);
-        else if (id) /* it cannot be read: it is of no use to anybody */
-            st = drop(s, id, "{}", err);
-        free(text);
-        if (st != FLUX1_OK || !id)
-            return st;
-        free(id);
-    }
+    for (bool done = false; !done;)
+        TRY(mark_one_interrupted(s, &done, err));
+    return FLUX1_OK;
 }
 
 /* ---- what a server that was killed has left ---- */

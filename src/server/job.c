@@ -161,16 +161,15 @@ static char *text_of(const job *j, bool told, int position)
 char *job_text(const job *j, int position) { return text_of(j, true, position); }
 char *job_text_for_history(const job *j, int position) { return text_of(j, false, position); }
 
-char *job_text_interrupted(const char *stored)
+flux1_status job_text_interrupted(const char *stored, char **out, flux1_error *err)
 {
     json_writer w = {.style = JSON_LINE};
     json_value *root = NULL;
     fault why = {0};
     const char *key;
     const json_value *v;
-    char *text = NULL;
-    if (json_parse(stored, strlen(stored), "a stored job", &root, NULL) != FLUX1_OK)
-        return NULL;
+    *out = NULL;
+    TRY(json_parse(stored, strlen(stored), "a stored job", &root, err));
     fault_set(&why, FAULT_UNAVAILABLE, NULL, "the server ended while this job was queued or running");
     json_begin_object(&w, NULL);
     for (size_t i = 0; (v = json_object_at(root, i, &key)); i++)
@@ -188,6 +187,5 @@ char *job_text_interrupted(const char *stored)
             json_put_value(&w, key, v);
     json_end_object(&w);
     json_free(root);
-    json_take(&w, "a job", &text, NULL);
-    return text;
+    return json_take(&w, "a job", out, err);
 }

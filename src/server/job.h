@@ -103,8 +103,8 @@ void job_put_outcome(json_writer *w, const job *j);
 char *job_text(const job *j, int position);
 char *job_text_for_history(const job *j, int position);
 
-/* Of a stored text of a job that has not ended: the same, as one that a stopped server left. NULL: no memory, or it is
- * no such text. */
-char *job_text_interrupted(const char *text);
+/* Of a stored text of a job that has not ended: the same (malloc'd), as one that a stopped server left.
+ * FLUX1_ERR_FORMAT: it is no such text; FLUX1_ERR_MEMORY. */
+flux1_status job_text_interrupted(const char *stored, char **out, flux1_error *err);
 
 #endif

@@ -29,7 +29,6 @@ bool request_begin(const job_request *defaults, job_request *out, fault *f)
     *out = *defaults;
     out->model = out->prompt = out->written = out->negative_prompt = NULL;
     out->loras = 0;
-    out->seed = 0;
     uint32_t seed; /* 32 bits are enough to choose from, and short enough to be typed again */
     if (!random_bytes(&seed, sizeof seed))
         return fault_set(f, FAULT_SERVER, NULL, "the system gives no random numbers");
@@ -190,8 +189,7 @@ bool request_step_cache(const json_value *object, const char *key, float *out, f
     char *end = NULL;
     if (!request_has(object, key))
         return true;
-    const bool fb =
-        text && strncmp(text, "fb:", 3) == 0 && text[3] && text[3 + strspn(text + 3, "0123456789.eE+-")] == '\0';
+    const bool fb = text && strncmp(text, "fb:", 3) == 0 && text[3 + strspn(text + 3, "0123456789.eE+-")] == '\0';
     if (fb)
         value = (double)strtof(text + 3, &end);
     const bool good = fb ? *end == '\0' && value > 0 : text ? strcmp(text, "off") == 0 : number_of(v, &value);

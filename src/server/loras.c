@@ -110,7 +110,7 @@ static void compare(void *user, const char *name, const char *path, const file_i
 {
     finding *look = user;
     (void)identity;
-    if (strlen(name) == look->length && memcmp(name, look->name, look->length) == 0 && !look->path)
+    if (strlen(name) == look->length && memcmp(name, look->name, look->length) == 0)
         look->path = strdup(path);
     if (look->names.length < 400)
         builder_format(&look->names, "%s%s", look->names.length ? ", " : "", name);
@@ -292,7 +292,6 @@ static lora_file *use_open(loras *l, const flux1_model *model, const char *path,
     if (file) {
         file->users++;
         *out = file->adapter;
-        close_idle(l);
     }
     pthread_mutex_unlock(&l->mutex);
     return file;
@@ -311,7 +310,6 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
         pthread_mutex_lock(&l->mutex);
         opened->next = l->files;
         l->files = file = opened;
-        close_idle(l);
         pthread_mutex_unlock(&l->mutex);
     } else if (!file && f->kind != FAULT_INVALID)
         tell_operator(l, l->folder, "/", f->message);

@@ -260,7 +260,6 @@ bool queue_cancel(queue *q, job *j)
     }
     if (j->state != JOB_QUEUED)
         return false;
-    fault_set(&j->error, FAULT_NONE, NULL, "cancelled");
     queue_end(q, j, JOB_CANCELLED);
     return true;
 }

@@ -23,6 +23,7 @@ static void scales_are_those_of_the_rule(void **state)
                 {"<lora:a:unet=0.25>", 1, 0.25},
                 {"<lora:a:te=0.25>", 0.25, 0.25},
                 {"<lora:a:0.8:unet=0.5:te=-1>", -1, 0.5},
+                {"<lora:a:1:2:unet=0.5>", 1, 0.5},
                 {"<lora:a:te=0:2:3>", 0, 3},
                 {"<lora:a:0.8:lbw=ALL>", 0.8, 0.8},
                 {"<lora:a: 1e-1 >", 0.1, 0.1}};
@@ -36,9 +37,20 @@ static void scales_are_those_of_the_rule(void **state)
             fail_msg("%s: %g and %g", good[i].tag, t.text_scale, t.scale);
         assert_int_equal(*t.end, '\0');
     }
-    static const char *const bad[] = {"<lora:a:>",       "<lora:a:x>",       "<lora:a:1:>",  "<lora:a:0x1>",
-                                      "<lora:a:inf>",    "<lora:a:te=>",     "<lora:a:1 2>", "<lora:a:1e999>",
-                                      "<lora:a:unet=y>", "<lora:a:1:2x:16>", "<lora:a: :1>", "<lora:a:1:1:unet=1e>"};
+    static const char *const bad[] = {"<lora:a:>",
+                                      "<lora:a:x>",
+                                      "<lora:a:1:>",
+                                      "<lora:a:0x1>",
+                                      "<lora:a:inf>",
+                                      "<lora:a:te=>",
+                                      "<lora:a:1 2>",
+                                      "<lora:a:1e999>",
+                                      "<lora:a:unet=y>",
+                                      "<lora:a:1:2x:16>",
+                                      "<lora:a: :1>",
+                                      "<lora:a:1:1:unet=1e>",
+                                      "<lora:a:1e39>", /* no float */
+                                      "<lora:a:0000000000000000000000000000000000000001>"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         lora_tag t;
         assert_true(lora_tag_find(bad[i], &t));

@@ -505,7 +505,8 @@ def loras():
     names, models = folder + "/loras", folder + "/beside_loras"
     os.makedirs(names)
     os.makedirs(models)
-    s = Server("--port", "0", "--loras", names + "/", "--models", models)
+    s = Server("--port", "0", "--loras", names + "/", "--models", models, "--allow-host", "a_b-c.example,*")
+    check(s.call("GET", "/health", headers={"Host": "any.example"})[0] == 200, "--allow-host with *")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
@@ -1171,17 +1172,31 @@ def bad_databases(jobs):
 
 def keys():
     path = folder + "/keys"
-    open(path, "w").write("# keys\n\nsecond\n")
+    open(path, "w").write("# keys\r\n\n\t second \t\r\n")
     s = Server("--port", "0", "--api-key", "first", "--api-key-file", path)
     check(s.call("GET", "/health")[0] == 200 and s.call("GET", "/", raw=True)[0] == 200, "page and /health are open")
     error_of(s.call("GET", "/api/info"), 401, "authentication_error", "needs a key")
-    for value, status in (("Bearer first", 200), ("bearer second", 200), ("Bearer firs", 401), ("Bearer firstfirst", 401), ("Bearer ", 401), ("first", 401), ("Basic !!", 401),
+    for value, status in (("Bearer first", 200), ("bearer second", 200), ("Bearer firs", 401), ("Bearer firstfirst", 401), ("Bearer ", 401), ("Bearer # keys", 401), ("first", 401), ("Basic !!", 401),
                           ("Basic " + base64.b64encode(b"anyone:second").decode(), 200), ("Basic " + base64.b64encode(b"first:").decode(), 401)):
         check(s.call("GET", "/api/info", headers={"Authorization": value})[0] == status, "%r: %d expected" % (value, status))
     check(s.call("POST", "/api/jobs", SHORT)[0] == 401 and s.call("GET", "/metrics")[0] == 401 and s.call("GET", "/nowhere")[0] == 401, "everything else needs the key")
     second = subprocess.run([program, "serve", "--model", model, "--port", str(s.port)], stderr=subprocess.PIPE, text=True, timeout=60)
     check(second.returncode == 1 and re.search("another program listens there; .*--port", second.stderr), "a second server at the port: %s" % second.stderr)
     check(s.stop(signal.SIGINT) == 0, "SIGINT is an orderly stop")
+
+
+def defaults():
+    """What a request does not say is as the options have it, else as the model has it."""
+    dev = os.path.dirname(os.path.abspath(model)) + "/dev"
+    for options, expected, tokens, limit in (((), (128, 128, 28, 3.5), 512, 16),
+                                             (("--width", "48", "--height", "80", "--steps", "3", "--guidance", "2", "--max-sequence-length", "21", "--queue", "5"), (48, 80, 3, 2), 21, 5)):
+        s = Server("--port", "0", *options, model=dev)
+        info = s.call("GET", "/api/info")[1]
+        check(tuple(info["defaults"][k] for k in ("width", "height", "steps", "guidance")) == expected and info["queue"]["limit"] == limit, "defaults with %s: %s" % (options, info))
+        job = s.call("POST", "/api/jobs", {"prompt": "a"})[1]
+        made = tuple(job["request"][k] for k in ("width", "height", "steps", "guidance"))
+        check(made == expected and job["request"]["max_sequence_length"] == tokens, "a request with %s: %s" % (options, job["request"]))
+        s.stop()
 
 
 def unix_socket():
@@ -1212,6 +1227,7 @@ long_texts(folder + "/texts")
 room(folder + "/room")
 bad_databases(folder + "/bad")
 keys()
+defaults()
 loras()
 other_models()
 cut_files()

@@ -18,6 +18,14 @@ refused 1 'plain: is not a folder' serve --model "$tiny" --port 0 --loras "$work
 for name in http://my.proxy my.proxy:8443 'a, b' 'a,,b' '' 'a,'; do
     refused 2 '^flux1: --allow-host: ".*" is no name of a host' serve --model "$tiny" --port 0 --allow-host "$name"
 done
+refused 2 '--workers: it takes the place of --device' serve --model "$tiny" --port 0 --workers cpu --device cpu
+refused 2 '--workers: it takes the place of .*--mesh' serve --model "$tiny" --port 0 --workers cpu --mesh 1x2
+refused 2 '--workers: 64 devices at most' serve --model "$tiny" --port 0 --workers "cpu$(printf ',cpu%.0s' $(seq 64))"
+printf '# none\n \t\r\n' >../keys
+refused 2 '--api-key-file ../keys: there is no key in it' serve --model "$tiny" --port 0 --api-key-file ../keys
+refused 2 '--access-log ../keys would replace the file of --api-key-file' serve --model "$tiny" --port 0 --access-log ../keys --api-key-file ../keys
+seq 257 >../keys
+refused 2 'at most 256 keys' serve --model "$tiny" --port 0 --api-key-file ../keys
 refused 2 'host: the argument is empty' serve --model "$tiny" --port 0 --host ''
 refused 2 'queue 0: must be' serve --model "$tiny" --queue 0
 flux1 serve --model "$work/nowhere" --port 0

@@ -55,6 +55,20 @@ static void of_equal_keys_the_last_counts(void **state)
     assert_int_equal(infotext_read("x\nSteps: 1, Seed: 2, Steps: 3", &t, NULL), FLUX1_OK);
     assert_string_equal(infotext_value(&t, "Steps"), "3");
     assert_null(infotext_value(&t, "Size"));
+    assert_null(t.negative_prompt);
+    infotext_free(&t);
+}
+
+/* By the rule in infotext.c, which is the web UI's: keys of \w, blanks, '-' and '/', and \\. within quotes. */
+static void keys_and_quotes_are_those_of_the_rule(void **state)
+{
+    (void)state;
+    infotext t;
+    assert_int_equal(infotext_read("x\nHires-a/b: 1, Model: \"a\\\" , b\", Seed: 3", &t, NULL), FLUX1_OK);
+    assert_int_equal(t.count, 3);
+    assert_string_equal(infotext_value(&t, "Hires-a/b"), "1");
+    assert_string_equal(infotext_value(&t, "Model"), "a\" , b");
+    assert_string_equal(infotext_value(&t, "Seed"), "3");
     infotext_free(&t);
 }
 
@@ -85,6 +99,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_text_is_read_as_the_web_ui_reads_it),
         cmocka_unit_test(of_equal_keys_the_last_counts),
+        cmocka_unit_test(keys_and_quotes_are_those_of_the_rule),
         cmocka_unit_test(an_endless_line_is_no_line_of_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,17 @@ static void awkward_model_names_survive(void **state)
     }
 }
 
+/* The web UI strips what is not quoted. */
+static void a_blank_at_the_end_of_a_value_is_quoted(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    m.model = "fox ";
+    char *text = parameters(&m);
+    assert_non_null(strstr(text, "Model: \"fox \", Version"));
+    free(text);
+}
+
 static void a_prompt_of_many_lines_stays_in_front(void **state)
 {
     (void)state;
@@ -268,6 +279,30 @@ static void json_holds_every_parameter(void **state)
     free(text);
 }
 
+static void assert_json(const image_metadata *m, const char *expected)
+{
+    char *text;
+    assert_int_equal(metadata_json(m, &text, NULL), FLUX1_OK);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+/* Whoever repeats a picture gives what stands there, and nothing else. */
+static void json_has_what_was_used_alone(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    assert_json(&m, "{\"prompt\": \"a red fox\", \"width\": 1024, \"height\": 512, \"steps\": 4, \"seed\": 1, "
+                    "\"model\": \"FLUX.1-schnell\", \"version\": \"0.1.0\"}");
+    m.negative_prompt = "";
+    m.true_cfg_scale = 2.5f;
+    m.step_cache = 0.12f;
+    m.given_noise = true;
+    assert_json(&m, "{\"prompt\": \"a red fox\", \"width\": 1024, \"height\": 512, \"steps\": 4, \"seed\": 1, "
+                    "\"latents\": \"given\", \"negative_prompt\": \"\", \"true_cfg_scale\": 2.5, \"step_cache\": "
+                    "\"fb:0.12\", \"model\": \"FLUX.1-schnell\", \"version\": \"0.1.0\"}");
+}
+
 static void numbers_have_a_point_in_every_locale(void **state)
 {
     (void)state;
@@ -289,9 +324,11 @@ int main(void)
         cmocka_unit_test(every_value_reads_back_by_the_rule),
         cmocka_unit_test(guidance_stands_only_where_it_was_used),
         cmocka_unit_test(awkward_model_names_survive),
+        cmocka_unit_test(a_blank_at_the_end_of_a_value_is_quoted),
         cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),
         cmocka_unit_test(a_gpus_noise_is_named_as_the_option_takes_it),
         cmocka_unit_test(json_holds_every_parameter),
+        cmocka_unit_test(json_has_what_was_used_alone),
         cmocka_unit_test(true_cfg_has_its_prompt_and_scale),
         cmocka_unit_test(adapters_stand_in_json_as_the_option_takes_them),
         cmocka_unit_test(adapters_are_tags_behind_the_prompt_or_where_they_were_written),

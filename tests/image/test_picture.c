@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "image/exif.h"
 #include "image/picture_read.h"
+#include "image/xmp.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -233,8 +234,8 @@ static void put_with_chunk(const char *type, const char *data, size_t size, int 
         picture_facts_free(&f);                                         \
     } while (0)
 
-/* Nine million letters, packed behind these bytes. */
-static void expect_large(const char *type, const char *before, size_t bytes)
+/* Nine million letters, packed behind these bytes; `wrong` as put_with_chunk's. */
+static void expect_large(const char *type, const char *before, size_t bytes, int wrong)
 {
     enum { LETTERS = 9000000 };
     picture_facts f;
@@ -244,12 +245,13 @@ static void expect_large(const char *type, const char *before, size_t bytes)
     memset(letters, 'a', LETTERS);
     memcpy(chunk, before, bytes);
     assert_int_equal(compress((Bytef *)chunk + bytes, &packed, (const Bytef *)letters, LETTERS), Z_OK);
-    put_with_chunk(type, chunk, bytes + packed, 0, 0);
+    put_with_chunk(type, chunk, bytes + packed, wrong, 0);
     free(letters);
     free(chunk);
     assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
     assert_non_null(f.problem);
-    assert_non_null(strstr(f.problem, "\"parameters\" takes more than 8000000 bytes; a program"));
+    assert_non_null(strstr(f.problem, wrong ? "\"parameters\" is damaged; get"
+                                            : "\"parameters\" takes more than 8000000 bytes; a program"));
     picture_facts_free(&f);
 }
 
@@ -264,8 +266,9 @@ static void a_text_that_a_png_cannot_give_is_named(void **state)
     EXPECT_PROBLEM("iTXt", "flux1\0\1\0", 0, 0, "\"flux1\" is damaged");
     EXPECT_PROBLEM("zTXt", "no keyword", 0, 0, "one of its texts is damaged");
     EXPECT_PROBLEM("tEXt", "parameters\0a fox", 0, 1200, "\"parameters\" comes behind so many others");
-    expect_large("zTXt", "parameters\0", 12);
-    expect_large("iTXt", "parameters\0\1\0\0", 15);
+    expect_large("zTXt", "parameters\0", 12, 0);
+    expect_large("zTXt", "parameters\0", 12, 1);
+    expect_large("iTXt", "parameters\0\1\0\0", 15, 0);
     put_with_chunk("tEXt", "Comment\0a fox", 13, 1, 0); /* not a text that says how it was made */
     assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
     assert_null(f.problem);
@@ -406,19 +409,113 @@ static void the_order_of_a_comment_is_its_mark_s_then_the_header_s(void **state)
                           korean[] = {0xAC00, 0xC800, 0xB300, 0xACE0, 0},
                           marked[] = {0xFEFF, 0x4E00, 0x7A00, 0x4E00, 0x7A00, 0},
                           latin[] = {'a', ' ', 'f', 'o', 'x', 0}, marked_latin[] = {0xFEFF, 'f', 'o', 'x', 0},
+                          few_latin[] = {0x7EA2, 0x8272, 0x7684, 0x72D0, 0x72F8, 0x7EA2, 0x8272, 'f', 'o', 'x', 0},
+                          short_latin[] = {'o', 'k', 0}, word[] = {0x4E00, 0}, open[] = {0x5F00, 0},
+                          blank[] = {0x3000, 0}, private[] = {0xE0E1, 0xE2E3, 0xE4E5, 0},
+                          lone[] = {'a', 0xDC00, 'b', 'c', 'd', 0},
                           mixed[] = {0x7EA2, 0x8272, 0x7684, 0x72D0, 0x72F8, '\n', 'S', 't', 'e', 'p', 's', 0};
     for (int low = 0; low < 2; low++) {
         expect_comment(low, low, fox, "一只红色的狐狸");
         expect_comment(low, low, one, "一朵花");
         expect_comment(low, low, rare, "稀有的花");
         expect_comment(low, low, korean, "가저대고");
+        expect_comment(low, low, word, "一");
+        expect_comment(low, low, open, "开");
+        expect_comment(low, low, blank, "\u3000");
+        expect_comment(low, low, private, "\uE0E1\uE2E3\uE4E5"); /* makes no text in either order */
+        expect_comment(low, low, lone, "a\uFFFDbcd");
         for (int header = 0; header < 2; header++) {
             expect_comment(header, low, marked, "一稀一稀");
             expect_comment(header, low, marked_latin, "fox");
             expect_comment(header, low, latin, "a fox");
+            expect_comment(header, low, few_latin, "红色的狐狸红色fox");
+            expect_comment(header, low, short_latin, "ok");
             expect_comment(header, low, mixed, "红色的狐狸\nSteps");
         }
     }
+}
+
+/* A comment of that code (8 bytes) and text in a block whose lowest bytes come first; NULL: none is read. */
+static void expect_code(const char *code, const char *text, size_t bytes, const char *expected)
+{
+    uint8_t block[300];
+    char *comment;
+    bool damaged;
+    const size_t size = exif_block(true, true, NULL, 0, block);
+    memcpy(block + size - 8, code, 8);
+    memcpy(block + size, text, bytes);
+    block[32] = (uint8_t)(8 + bytes);
+    assert_int_equal(exif_comment(block, size + bytes, &comment, &damaged, NULL), FLUX1_OK);
+    assert_false(damaged);
+    if (expected)
+        assert_string_equal(comment, expected);
+    else
+        assert_null(comment);
+    free(comment);
+}
+
+static void a_comment_may_be_ascii_or_of_no_code(void **state)
+{
+    (void)state;
+    expect_code("ASCII\0\0", "a fox\0x", 7, "a fox");
+    expect_code("\0\0\0\0\0\0\0", "a fox", 5, "a fox");
+    expect_code("ASCII\0\0", "a \xFF", 3, NULL); /* no UTF-8 */
+    expect_code("JIS\0\0\0\0", "a fox", 5, NULL);
+    expect_code("ASCII\0\0", "", 0, NULL);
+}
+
+/* A comment shorter than its code is none; entries behind the block's end, and a comment that begins there, are damage.
+ */
+static void what_a_block_leads_to_lies_in_it(void **state)
+{
+    (void)state;
+    static const uint8_t cut[] = {'I', 'I', 42, 0, 8, 0, 0, 0, 2, 0, 0x31, 1, 2, 0, 1, 0, 0, 0, 'x', 0, 0, 0};
+    uint8_t block[300];
+    char *comment;
+    bool damaged;
+    assert_int_equal(exif_comment(cut, sizeof cut, &comment, &damaged, NULL), FLUX1_OK);
+    assert_true(damaged && !comment);
+    const size_t size = exif_block(true, true, NULL, 0, block);
+    block[32] = 4;
+    assert_int_equal(exif_comment(block, size, &comment, &damaged, NULL), FLUX1_OK);
+    assert_true(!damaged && !comment);
+    block[32] = 8;
+    block[39] = 0x7F; /* of its offset */
+    assert_int_equal(exif_comment(block, size, &comment, &damaged, NULL), FLUX1_OK);
+    assert_true(damaged && !comment);
+}
+
+/* TIFF's directories begin at words: with a name of odd length, too. */
+static void directories_begin_at_even_bytes(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"flux1 0.1.0", "flux1 0.10.0"};
+    for (int i = 0; i < 2; i++) {
+        builder b = {0};
+        exif_add(&b, names[i], "a fox");
+        assert_int_equal((uint8_t)b.text[33] % 2, 0); /* the lowest byte of the second entry's value */
+        builder_free(&b);
+    }
+}
+
+/* XML's own characters, and those that it must not have, which JSON may write as escapes. */
+static void json_comes_back_out_of_xml(void **state)
+{
+    (void)state;
+    builder b = {0};
+    char *json;
+    bool damaged;
+    xmp_add(&b, "a <b>", "{\"x\": \"<&>'\xEF\xBF\xBE|\xEF\xBF\xBF|\xEF\xBF\xBD\"}\t\r\n\x01");
+    assert_int_equal(xmp_json(b.text, b.length, &json, &damaged, NULL), FLUX1_OK);
+    assert_false(damaged);
+    assert_string_equal(json, "{\"x\": \"<&>'\\ufffe|\\uffff|\xEF\xBF\xBD\"}\t\r\n\xEF\xBF\xBD");
+    free(json);
+    builder_free(&b);
+    static const char last[] = "<flux1:request>&quot;&apos;&amp;lt;&unknown;</flux1:request>";
+    assert_int_equal(xmp_json(last, sizeof last - 1, &json, &damaged, NULL), FLUX1_OK);
+    assert_false(damaged);
+    assert_string_equal(json, "\"'&lt;&unknown;");
+    free(json);
 }
 
 /* Cut short anywhere in front of the pixels, and with any byte changed: a status with the path, or facts; no crash. */
@@ -475,6 +572,10 @@ int main(void)
         cmocka_unit_test(a_text_that_a_png_cannot_give_is_named),
         cmocka_unit_test(pictures_of_other_writers_are_read),
         cmocka_unit_test(the_order_of_a_comment_is_its_mark_s_then_the_header_s),
+        cmocka_unit_test(a_comment_may_be_ascii_or_of_no_code),
+        cmocka_unit_test(what_a_block_leads_to_lies_in_it),
+        cmocka_unit_test(directories_begin_at_even_bytes),
+        cmocka_unit_test(json_comes_back_out_of_xml),
         cmocka_unit_test(a_damaged_block_of_a_jpeg_is_named),
         cmocka_unit_test(a_damaged_block_of_a_webp_is_named),
         cmocka_unit_test(broken_jpegs_are_a_status),

@@ -44,6 +44,11 @@ static void the_host_with_least_to_spare_is_named(void **state)
     memory_need n = memory_of(c, &c->device, &p, NULL);
     assert_true(n.process == 1 && memory_total(n) == 400 && memory_fits(c, n)); /* 600 there, 900 on the first */
     assert_int_equal(memory_beside(c, &c->device, &p), 200);
+    c->program = 3; /* each process there has it, and has opened the model */
+    c->opened = 4;
+    n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.process == 1 && n.program == 6 && n.opened == 8 && memory_total(n) == 414);
+    c->program = c->opened = 0;
     held[0] = 350; /* now the first has 150 to spare, the second 200 */
     n = memory_of(c, &c->device, &p, NULL);
     assert_true(n.process == 0 && memory_total(n) == 750 && memory_fits(c, n));

@@ -1,4 +1,5 @@
 /* Between server_open and server_begin the model is being opened: what is served meanwhile. */
+#include "base/listing.h"
 #include "server/server.h"
 #include "server/watch.h"
 
@@ -34,6 +35,32 @@ static int tear_down(void **state)
     server_end(*state, 0, NULL);
     server_close(*state);
     return 0;
+}
+
+/* A folder that is there and cannot be listed (by the linker's --wrap). */
+flux1_status __wrap_listing_read(const char *folder, listing *out, flux1_error *err);
+
+flux1_status __wrap_listing_read(const char *folder, listing *out, flux1_error *err)
+{
+    *out = (listing){0};
+    return error_set(err, FLUX1_ERR_IO, "%s: cannot list: the disk fails", folder);
+}
+
+static void a_folder_that_cannot_be_listed_ends_the_start(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const server_settings settings = {.host = "127.0.0.1",
+                                          .queue = 1,
+                                          .jobs_size = 1 << 20,
+                                          .loras = i ? "/tmp" : NULL,
+                                          .models = i ? NULL : "/tmp"};
+        flux1_error err = {0};
+        server *s;
+        assert_int_equal(server_open(&settings, &s, &err), FLUX1_ERR_IO);
+        assert_null(s);
+        assert_string_equal(err.message, "/tmp: cannot list: the disk fails");
+    }
 }
 
 static int connect_to(const server *s)
@@ -147,8 +174,11 @@ static void a_successors_socket_is_left_alone(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(health_says_that_it_loads), TEST(what_needs_the_model_says_so_too),
-                                       TEST(the_rest_is_served), TEST(a_server_without_a_worker_ends),
-                                       cmocka_unit_test(a_successors_socket_is_left_alone)};
+    const struct CMUnitTest tests[] = {TEST(health_says_that_it_loads),
+                                       TEST(what_needs_the_model_says_so_too),
+                                       TEST(the_rest_is_served),
+                                       TEST(a_server_without_a_worker_ends),
+                                       cmocka_unit_test(a_successors_socket_is_left_alone),
+                                       cmocka_unit_test(a_folder_that_cannot_be_listed_ends_the_start)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

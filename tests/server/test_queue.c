@@ -166,11 +166,82 @@ static void a_skip_concerns_the_picture_that_is_being_made(void **state)
     queue_close(&q);
 }
 
+/* Nothing of its progress is left, the seconds are those that it ran, and it is counted. */
+static void an_ended_job_has_no_progress(void **state)
+{
+    (void)state;
+    for (int started = 0; started < 2; started++) {
+        queue q;
+        fault f = {0};
+        job_picture picture = {.name = "a-1.png"};
+        job j = {.references = 1,
+                 .id = "a",
+                 .request = {.count = 1},
+                 .together = 1,
+                 .stage = "denoising",
+                 .fraction = 0.5,
+                 .seconds = 1,
+                 .seconds_left = 3,
+                 .pictures = &picture,
+                 .made = started},
+            *taken[TOGETHER_MAX];
+        const job_state end = started ? JOB_DONE : JOB_CANCELLED;
+        assert_int_equal(queue_open(&q, 1, NULL), FLUX1_OK);
+        assert_true(queue_submit(&q, &j, &f));
+        if (started) {
+            assert_int_equal(queue_take(&q, 1, taken), 1);
+            assert_true(taken[0] == &j && j.state == JOB_RUNNING && q.waiting == 0 && j.references == 3);
+            j.references--; /* the worker's */
+            j.started -= 1000;
+        }
+        queue_lock(&q);
+        queue_end(&q, &j, end);
+        queue_unlock(&q);
+        assert_true(!j.stage && j.seconds_left < 0 && j.fraction == (started ? 1 : 0.5));
+        assert_true(started ? j.seconds >= 1000 && j.seconds < 1100 : j.seconds == 0);
+        assert_true(q.waiting == 0 && !q.first && q.last == &q.first && !q.running);
+        assert_true(q.ended[end] == 1 && q.ended[JOB_FAILED] == 0);
+        queue_forget(&q, &j);
+        assert_int_equal(j.stored, j.made); /* told from memory, if the history could not be written */
+        assert_true(!q.closing && j.references == 1);
+        queue_close(&q);
+    }
+}
+
+/* Each is told of the change of its own job, once; all who are left when the server ends are told that it is over. */
+static void waiters_are_woken_by_their_own_job(void **state)
+{
+    (void)state;
+    queue q;
+    job a = {.id = "a"}, b = {.id = "b"};
+    waiter w[4];
+    assert_int_equal(queue_open(&q, 1, NULL), FLUX1_OK);
+    queue_lock(&q);
+    for (int i = 0; i < 4; i++) {
+        w[i] = (waiter){.job = i % 2 ? &b : &a, .wake = count, .socket = -1};
+        queue_wait(&q, &w[i]);
+    }
+    woken = 0;
+    queue_changed(&q, &a);
+    assert_true(woken == 2 && !w[0].waits && w[1].waits && !w[2].waits && w[3].waits && a.version == 1);
+    queue_changed(&q, &a);
+    assert_true(woken == 2 && a.version == 2 && b.version == 0);
+    queue_wait(&q, &w[0]);
+    queue_leave(&q, &w[3]);
+    queue_leave(&q, &w[3]);
+    queue_dismiss(&q);
+    assert_true(woken == 4 && w[0].gone && w[1].gone && !w[2].gone && !w[3].gone && !q.waiters);
+    queue_unlock(&q);
+    queue_close(&q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored),
                                        cmocka_unit_test(an_end_that_is_not_stored_is_not_printed),
                                        cmocka_unit_test(a_job_that_ends_while_the_list_is_read_is_told_as_ended),
+                                       cmocka_unit_test(an_ended_job_has_no_progress),
+                                       cmocka_unit_test(waiters_are_woken_by_their_own_job),
                                        cmocka_unit_test(a_skip_concerns_the_picture_that_is_being_made)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 /* Requests out of JSON that nobody has checked: what is taken, and that everything else is refused. */
 #include "server/job_request.h"
+#include "server/openai_request.h"
+#include "server/png_info.h"
 #include "server/webui_request.h"
 
 #include <setjmp.h>
@@ -106,10 +108,48 @@ static void what_is_null_is_not_given(void **state)
 static void without_a_seed_it_is_random(void **state)
 {
     (void)state;
-    reading a = read_with("{\"prompt\": \"a\"}", false), b = read_with("{\"prompt\": \"a\", \"seed\": -1}", false);
-    assert_true(a.good && b.good && a.r.seed != b.r.seed);
-    end(&a);
-    end(&b);
+    static const char *const ways[] = {"{\"prompt\": \"a\"}", "{\"prompt\": \"a\", \"seed\": -1}",
+                                       "{\"prompt\": \"a\", \"seed\": -1.0}", "{\"prompt\": \"a\", \"seed\": \"-1\"}"};
+    uint64_t seed[4];
+    for (int i = 0; i < 4; i++) {
+        reading x = read_with(ways[i], false);
+        assert_true(x.good);
+        seed[i] = x.r.seed;
+        assert_true(seed[i] <= UINT32_MAX);
+        for (int k = 0; k < i; k++)
+            assert_true(seed[k] != seed[i]);
+        end(&x);
+    }
+}
+
+/* What a model's defaults are: sizes and numbers. */
+static void a_request_begins_without_texts(void **state)
+{
+    (void)state;
+    char text[] = "x";
+    const job_request other = {
+        .model = text, .prompt = text, .written = text, .negative_prompt = text, .loras = 2, .width = 64, .count = 3};
+    job_request r;
+    fault f = {0};
+    assert_true(request_begin(&other, &r, &f));
+    assert_true(!r.model && !r.prompt && !r.written && !r.negative_prompt && r.loras == 0);
+    assert_true(r.width == 64 && r.count == 3);
+}
+
+/* What has a colon and no number behind it is a name. */
+static void a_name_of_an_adapter_may_have_a_colon(void **state)
+{
+    (void)state;
+    reading x = read_with("{\"prompt\": \"a\", \"format\": \"jpg\", \"lora\": [\"x:\", \"a:b\", \"a:b:-0.5\"]}", false);
+    static const char *const names[] = {"x:", "a:b", "a:b"};
+    assert_true(x.good);
+    assert_int_equal(x.r.format, FLUX1_FORMAT_JPEG);
+    assert_int_equal(x.r.loras, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(x.r.lora[i].name, names[i]);
+        assert_float_equal(x.r.lora[i].scale, i < 2 ? 1 : -0.5f, 0);
+    }
+    end(&x);
 }
 
 static void everything_else_is_refused(void **state)
@@ -125,10 +165,16 @@ static void everything_else_is_refused(void **state)
                  {"{\"prompt\": \"a\", \"width\": true}", "width"},
                  {"{\"prompt\": \"a\", \"width\": \"0x40\"}", "width"},
                  {"{\"prompt\": \"a\", \"width\": -64}", "width"},
+                 {"{\"prompt\": \"a\", \"width\": \"64e\"}", "width"},
+                 {"{\"prompt\": \"a\", \"width\": 64.5}", "width"},
+                 {"{\"prompt\": \"a\", \"seed\": -2}", "seed"},
+                 {"{\"prompt\": \"a\", \"seed\": \"7e1\"}", "seed"},
                  {"{\"prompt\": \"a\", \"height\": 1e300}", "height"},
                  {"{\"prompt\": \"a\", \"steps\": \"\"}", "steps"},
                  {"{\"prompt\": \"a\", \"guidance\": -1}", "guidance"},
                  {"{\"prompt\": \"a\", \"guidance\": {}}", "guidance"},
+                 {"{\"prompt\": \"a\", \"guidance\": 1000.5}", "guidance"},
+                 {"{\"prompt\": \"a\", \"width\": \"00000000000000000000000000000000000000064\"}", "width"},
                  {"{\"prompt\": \"a\", \"seed\": 18446744073709551616}", "seed"},
                  {"{\"prompt\": \"a\", \"seed\": \"18446744073709551616\"}", "seed"},
                  {"{\"prompt\": \"a\", \"seed\": 1.5}", "seed"},
@@ -136,6 +182,9 @@ static void everything_else_is_refused(void **state)
                  {"{\"prompt\": \"a\", \"step_cache\": \"fb:\"}", "step_cache"},
                  {"{\"prompt\": \"a\", \"step_cache\": \"fb:-1\"}", "step_cache"},
                  {"{\"prompt\": \"a\", \"step_cache\": \"fb:0\"}", "step_cache"},
+                 {"{\"prompt\": \"a\", \"step_cache\": \"fb:0.1e\"}", "step_cache"},
+                 {"{\"prompt\": \"a\", \"step_cache\": \"fb:100.5\"}", "step_cache"},
+                 {"{\"prompt\": \"a\", \"lora\": \"x:nan\"}", "lora"},
                  {"{\"prompt\": \"a\", \"lora\": {}}", "lora"},
                  {"{\"prompt\": \"a\", \"lora\": [{\"name\": \"\"}]}", "lora"},
                  {"{\"prompt\": \"a\", \"lora\": [{\"name\": \"x\", \"scale\": 1e6}]}", "lora"},
@@ -176,6 +225,13 @@ static void web_uis_tags_and_counts(void **state)
     refused("{\"prompt\": \"a <lora:x:>\"}", "prompt", true);
     refused("{\"prompt\": \"a <lora:>\"}", "lora", true);
     refused("{\"prompt\": \"a\", \"batch_size\": 11, \"n_iter\": 10}", "n_iter", true);
+    reading guided = read_with("{\"prompt\": \"a\", \"negative_prompt\": \"\", \"true_cfg_scale\": 2}", true);
+    assert_string_equal(guided.r.negative_prompt, ""); /* it was asked for */
+    end(&guided);
+    reading most = read_with("{\"prompt\": \"a\", \"batch_size\": 10, \"n_iter\": 10}", true);
+    assert_true(most.good);
+    assert_int_equal(most.r.count, REQUEST_COUNT_MAX);
+    end(&most);
     char name[MODEL_NAME_ROOM];
     webui_model_name("FLUX-dev [12]", name);
     assert_string_equal(name, "FLUX-dev");
@@ -193,25 +249,42 @@ static void web_uis_tags_and_counts(void **state)
     end(&open_tag);
 }
 
-/* What clients always send is no note where it is off, and one each where it is on. */
+/* What clients always send is no note where it is off, and one each where it is on: the fields of its own server's
+ * /docs (txt2img), Forge's hr_cfg, hr_distilled_cfg and hr_additional_modules, SillyTavern's url, auth and clip_skip.
+ */
 static void web_uis_unused_fields(void **state)
 {
     (void)state;
     reading off = read_with(
-        "{\"prompt\": \"a\", \"sampler_name\": \"Euler\", \"scheduler\": \"Automatic\", \"tiling\": false, "
+        "{\"prompt\": \"a\", \"steps\": 7, \"sampler_name\": \"\", \"scheduler\": \"Automatic\", \"tiling\": false, "
         "\"restore_faces\": null, \"subseed\": -1, \"subseed_strength\": 0, \"seed_resize_from_h\": -1, \"styles\": "
         "[], \"s_churn\": 0.0, \"firstphase_width\": 0, \"script_name\": \"\", \"script_args\": [], "
         "\"alwayson_scripts\": {}, \"override_settings\": {\"CLIP_stop_at_last_layers\": 1}, \"hr_scale\": 2, "
         "\"refiner_checkpoint\": \"\", \"refiner_switch_at\": 0, \"disable_extra_networks\": false, "
         "\"firstpass_image\": "
         "null, \"comments\": {}, \"hr_cfg\": 1, \"hr_distilled_cfg\": 3.5, \"force_task_id\": null, \"infotext\": "
-        "null}",
+        "null, \"negative_prompt\": \"\", \"batch_size\": 1, \"n_iter\": 1, \"cfg_scale\": 1, \"seed_resize_from_w\": "
+        "-1, "
+        "\"do_not_save_samples\": false, \"do_not_save_grid\": false, \"eta\": 0, \"denoising_strength\": 0.7, "
+        "\"s_min_uncond\": 0, \"s_tmax\": 0, \"s_tmin\": 0, \"s_noise\": 1, \"override_settings_restore_afterwards\": "
+        "true, "
+        "\"enable_hr\": false, \"firstphase_height\": 0, \"hr_upscaler\": \"Latent\", \"hr_second_pass_steps\": 0, "
+        "\"hr_resize_x\": 0, \"hr_resize_y\": 0, \"hr_checkpoint_name\": \"x\", \"hr_sampler_name\": \"x\", "
+        "\"hr_scheduler\": "
+        "\"x\", \"hr_prompt\": \"x\", \"hr_negative_prompt\": \"x\", \"hr_additional_modules\": [\"x\"], "
+        "\"sampler_index\": "
+        "\"Euler\", \"send_images\": true, \"save_images\": true, \"url\": \"http://localhost\", \"auth\": \":x\", "
+        "\"clip_skip\": 1}",
         true);
     assert_true(off.good);
     assert_int_equal(off.said.count, 0);
+    assert_int_equal(off.r.preview_every, 1);
     assert_null(off.r.written);
     end(&off);
     static const char *const on[] = {"\"scheduler\": \"karras\"",
+                                     "\"sampler_index\": \"DPM++ 2M\"",
+                                     "\"cfg_scale\": 0.5",
+                                     "\"odd\": 1",
                                      "\"tiling\": true",
                                      "\"restore_faces\": true",
                                      "\"subseed_strength\": 0.1",
@@ -241,6 +314,7 @@ static void scripts_are_refused(void **state)
     (void)state;
     static const char *const wrong[][2] = {
         {"\"script_name\": \"outpainting\"", "script_name"},
+        {"\"alwayson_scripts\": {\"a\": {\"enabled\": true}}", "alwayson_scripts"},
         {"\"alwayson_scripts\": {\"ControlNet\": {\"args\": [{\"model\": \"canny\"}]}}", "alwayson_scripts"},
         {"\"alwayson_scripts\": {\"a\": {}, \"ADetailer\": {\"args\": [true]}}", "alwayson_scripts"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -253,6 +327,185 @@ static void scripts_are_refused(void **state)
         assert_string_equal(x.f.param, wrong[i][1]);
         end(&x);
     }
+}
+
+/* ---- OpenAI's ---- */
+
+typedef struct openai_reading {
+    reading x;
+    openai_wishes w;
+} openai_reading;
+
+static openai_reading read_openai(const char *more)
+{
+    openai_reading out = {0};
+    json_value *root = NULL;
+    char text[300];
+    snprintf(text, sizeof text, "{\"prompt\": \"a\"%s}", more);
+    assert_int_equal(json_parse(text, strlen(text), "the test", &root, NULL), FLUX1_OK);
+    assert_true(request_begin(&defaults, &out.x.r, &out.x.f));
+    out.x.good = openai_request_read(root, &out.x.r, &out.w, &out.x.said, &out.x.f);
+    json_free(root);
+    return out;
+}
+
+static void a_size_has_two_sides_or_is_left_to_the_model(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *size;
+        int width, height; /* 0: refused */
+    } cases[] = {{"\"64x48\"", 64, 48},     {"\"auto\"", 1024, 1024}, {"\"\"", 1024, 1024},   {"null", 1024, 1024},
+                 {"\"65536x1\"", 65536, 1}, {"\"65537x64\"", 0, 0},   {"\"64x65537\"", 0, 0}, {"\"0x64\"", 0, 0},
+                 {"\"64x0\"", 0, 0},        {"\"64\"", 0, 0},         {"\"x64\"", 0, 0},      {"\"64x48x\"", 0, 0},
+                 {"\"64X48\"", 0, 0},       {"\"0000064x64\"", 0, 0}, {"64", 0, 0},           {"[64, 48]", 0, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char more[64];
+        snprintf(more, sizeof more, ", \"size\": %s", cases[i].size);
+        openai_reading o = read_openai(more);
+        if (o.x.good != (cases[i].width > 0))
+            fail_msg("size %s", cases[i].size);
+        if (o.x.good) {
+            assert_int_equal(o.x.r.width, cases[i].width);
+            assert_int_equal(o.x.r.height, cases[i].height);
+        } else
+            assert_string_equal(o.x.f.param, "size");
+        end(&o.x);
+    }
+}
+
+/* Of 28 steps a quarter each: previews behind 7, 14 and 21, none with the last. */
+static void partial_images_come_at_equal_distances(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        int every;
+    } cases[] = {{"\"stream\": true, \"partial_images\": 3", 7},
+                 {"\"stream\": true, \"partial_images\": 2", 10},
+                 {"\"stream\": true, \"partial_images\": 3, \"steps\": 2", 1},
+                 {"\"stream\": true, \"partial_images\": 0", 0},
+                 {"\"stream\": true", 0},
+                 {"\"stream\": false, \"partial_images\": 3", 0},
+                 {"\"partial_images\": 3", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char more[100];
+        snprintf(more, sizeof more, ", %s", cases[i].more);
+        openai_reading o = read_openai(more);
+        assert_true(o.x.good);
+        assert_int_equal(o.w.stream, strstr(cases[i].more, "true") != NULL);
+        if (o.x.r.preview_every != cases[i].every)
+            fail_msg("%s: every %d", cases[i].more, o.x.r.preview_every);
+        end(&o.x);
+    }
+}
+
+static void openais_other_fields(void **state)
+{
+    (void)state;
+    openai_reading o =
+        read_openai(", \"n\": 3, \"output_format\": \"webp\", \"output_compression\": 0, \"quality\": \"hd\", "
+                    "\"response_format\": \"url\", \"style\": \"vivid\", \"user\": \"x\"");
+    assert_true(o.x.good && o.w.url);
+    assert_int_equal(o.x.r.count, 3);
+    assert_int_equal(o.x.r.format, FLUX1_FORMAT_WEBP);
+    assert_int_equal(o.x.r.quality, 1);
+    assert_int_equal(o.x.said.count, 1);
+    assert_non_null(strstr(o.x.said.text[0], "\"style\""));
+    end(&o.x);
+    o = read_openai(", \"response_format\": \"b64_json\", \"output_compression\": 70");
+    assert_true(o.x.good && !o.w.url);
+    assert_int_equal(o.x.r.quality, 70);
+    end(&o.x);
+    o = read_openai("");
+    assert_true(o.x.good && !o.w.url && o.x.r.quality == 0); /* the format's own */
+    end(&o.x);
+    static const char *const wrong[][2] = {{", \"n\": 2, \"seed\": 18446744073709551615", "seed"},
+                                           {", \"response_format\": \"png\"", "response_format"},
+                                           {", \"stream\": \"yes\"", "stream"},
+                                           {", \"n\": 11", "n"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        o = read_openai(wrong[i][0]);
+        assert_false(o.x.good);
+        assert_string_equal(o.x.f.param, wrong[i][1]);
+        end(&o.x);
+    }
+}
+
+static void their_models_stand_for_the_first_one(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *wanted;
+        int notes;
+        bool good;
+    } cases[] = {{"{\"model\": \"dall-e-3\"}", NULL, 1, true},
+                 {"{\"model\": \"GPT-image-1\"}", NULL, 1, true},
+                 {"{\"model\": \"dev\"}", "dev", 0, true},
+                 {"{\"model\": null}", NULL, 0, true},
+                 {"{}", NULL, 0, true},
+                 {"{\"model\": 3}", NULL, 0, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_value *root = NULL;
+        const char *wanted = "x";
+        remarks said = {0};
+        fault f = {0};
+        assert_int_equal(json_parse(cases[i].body, strlen(cases[i].body), "the test", &root, NULL), FLUX1_OK);
+        assert_int_equal(openai_wanted_model(root, "schnell", &wanted, &said, &f), cases[i].good);
+        assert_int_equal(said.count, cases[i].notes);
+        if (cases[i].wanted)
+            assert_string_equal(wanted, cases[i].wanted);
+        else if (cases[i].good)
+            assert_null(wanted);
+        remarks_free(&said);
+        json_free(root);
+    }
+}
+
+/* ---- written ---- */
+
+/* A picture's facts become a request that the page sends: adapters by their names here, seeds as text. */
+static void a_pictures_facts_become_a_request(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"{\"prompt\": \"a\", \"width\": 64, \"seed\": 18446744073709551615, "
+         "\"negative_prompt\": null, \"model\": \"x\", "
+         "\"lora\": [\"/l/a:b.safetensors:0.5\", \"org/name\", 3]}",
+         "{\"prompt\": \"a\", \"width\": 64, \"seed\": \"18446744073709551615\", "
+         "\"lora\": [{\"name\": \"a:b\", \"scale\": "
+         "0.5}, {\"name\": \"name\", \"scale\": 1.0}]}"},
+        {"{\"seed\": 7, \"lora\": [\".safetensors:2\"]}",
+         "{\"seed\": \"7\", \"lora\": [{\"name\": \".safetensors\", \"scale\": 2.0}]}"},
+        {"{\"seed\": -7, \"steps\": 3}", "{\"steps\": 3}"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_writer w = {.style = JSON_LINE};
+        json_value *facts = NULL;
+        char *text = NULL;
+        assert_int_equal(json_parse(rows[i][0], strlen(rows[i][0]), "the test", &facts, NULL), FLUX1_OK);
+        png_info_put_request(&w, NULL, facts);
+        assert_int_equal(json_take(&w, "the test", &text, NULL), FLUX1_OK);
+        assert_string_equal(text, rows[i][1]);
+        free(text);
+        json_free(facts);
+    }
+}
+
+static void a_request_is_written_with_all_that_it_comes_to(void **state)
+{
+    (void)state;
+    reading x = read_with("{\"prompt\": \"a\", \"seed\": 7}", false);
+    json_writer w = {.style = JSON_LINE};
+    char *text = NULL;
+    request_put(&w, NULL, &x.r);
+    assert_int_equal(json_take(&w, "the test", &text, NULL), FLUX1_OK);
+    assert_string_equal(
+        text, "{\"prompt\": \"a\", \"true_cfg_scale\": 1.0, \"width\": 1024, \"height\": 1024, \"steps\": 28, "
+              "\"guidance\": 3.5, \"seed\": \"7\", \"count\": 1, \"step_cache\": \"off\", "
+              "\"max_sequence_length\": 512, \"lora\": [], \"format\": \"png\", \"quality\": 90, "
+              "\"preview_every\": 0}");
+    free(text);
+    end(&x);
 }
 
 /* What was written is read as the same again. */
@@ -282,10 +535,22 @@ static void a_request_comes_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_field_is_taken),        cmocka_unit_test(what_is_null_is_not_given),
-        cmocka_unit_test(without_a_seed_it_is_random), cmocka_unit_test(everything_else_is_refused),
-        cmocka_unit_test(web_uis_tags_and_counts),     cmocka_unit_test(a_request_comes_back),
-        cmocka_unit_test(web_uis_unused_fields),       cmocka_unit_test(scripts_are_refused),
+        cmocka_unit_test(every_field_is_taken),
+        cmocka_unit_test(what_is_null_is_not_given),
+        cmocka_unit_test(without_a_seed_it_is_random),
+        cmocka_unit_test(everything_else_is_refused),
+        cmocka_unit_test(web_uis_tags_and_counts),
+        cmocka_unit_test(a_request_comes_back),
+        cmocka_unit_test(web_uis_unused_fields),
+        cmocka_unit_test(scripts_are_refused),
+        cmocka_unit_test(a_request_begins_without_texts),
+        cmocka_unit_test(a_name_of_an_adapter_may_have_a_colon),
+        cmocka_unit_test(a_size_has_two_sides_or_is_left_to_the_model),
+        cmocka_unit_test(partial_images_come_at_equal_distances),
+        cmocka_unit_test(openais_other_fields),
+        cmocka_unit_test(their_models_stand_for_the_first_one),
+        cmocka_unit_test(a_pictures_facts_become_a_request),
+        cmocka_unit_test(a_request_is_written_with_all_that_it_comes_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

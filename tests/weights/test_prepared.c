@@ -3,6 +3,7 @@
 #include "weights/prepared.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "support/failing.h"
 #include "weights/store.h"
 
@@ -354,18 +355,163 @@ static void what_is_no_file_is_named_and_left(void **state)
     assert_true(found(cache, 1));
 }
 
+/* Entry 1 but for one number, or for its last block. How many blocks. */
+static size_t vary(int what, prepared_block b[BLOCKS])
+{
+    wanted(1, b);
+    switch (what) {
+    case 0: b[1].key[0]++; break;
+    case 1: b[2].key[1]++; break;
+    case 2: b[0].bytes++; break;
+    default: return BLOCKS - 1;
+    }
+    return BLOCKS;
+}
+
 static void another_entry_under_its_name_is_not_used(void **state)
 {
     (void)state;
+    static const unsigned char bytes[LARGEST];
+    prepared_block b[BLOCKS];
+    bool there, busy;
     char first[200];
+    strcpy(first, path_of(name_of(1)));
+    for (int what = 0; what < 4; what++) {
+        const size_t count = vary(what, b);
+        prepared_writer *w = prepared_begin(cache, b, count, "{}", &there, &busy);
+        assert_non_null(w);
+        for (size_t i = 0; i < count; i++)
+            assert_true(prepared_add(w, i, bytes));
+        assert_true(prepared_end(w, true));
+        assert_int_equal(rename(path_of(only_file().name), first), 0);
+        assert_false(found(cache, 1));
+        expect_warning("renamed");
+        assert_int_equal(files_there(), 0);
+    }
     assert_true(store_entry(cache, 1));
-    strcpy(first, path_of(only_file().name));
     assert_int_equal(rename(first, path_of("x")), 0);
-    assert_true(store_entry(cache, 2));
-    assert_int_equal(rename(path_of(only_file().name), first), 0);
     assert_false(found(cache, 1));
-    expect_warning("renamed");
     assert_true(file_exists(path_of("x"))); /* not ours */
+}
+
+/* ---- headers ---- */
+
+enum { AT_FILE = 16, AT_COUNT = 40, AT_TEXT = 48, AT_SUM = 56, ROW = 40, AT_OFFSET = 16, AT_BYTES = 24 };
+
+static void put_number(unsigned char *header, size_t at, uint64_t value)
+{
+    for (int i = 0; i < 8; i++)
+        header[at + (size_t)i] = (unsigned char)(value >> 8 * i);
+}
+
+static flux1_status read_sealed(unsigned char header[PREPARED_ALIGN])
+{
+    prepared_header h;
+    flux1_error err = {0};
+    memset(header + AT_SUM, 0, 8);
+    put_number(header, AT_SUM, hash_bytes(header, PREPARED_ALIGN));
+    const flux1_status st = prepared_header_read(header, PREPARED_ALIGN, &h, &err);
+    assert_true(st == FLUX1_OK || (err.status == st && !h.block && !h.description && h.count == 0));
+    prepared_header_free(&h);
+    return st;
+}
+
+/* Rows of offset and bytes, made as a writer of mischief would. */
+static void put_rows(unsigned char header[PREPARED_ALIGN], uint64_t file, const uint64_t rows[][2], size_t count)
+{
+    put_number(header, AT_FILE, file);
+    put_number(header, AT_COUNT, count);
+    for (size_t i = 0; i < count; i++) {
+        put_number(header, PREPARED_HEAD + i * ROW + AT_OFFSET, rows[i][0]);
+        put_number(header, PREPARED_HEAD + i * ROW + AT_BYTES, rows[i][1]);
+    }
+}
+
+/* The checksum is right, and one number cannot be; or all of them fit together but for 64 bits, which overflow. */
+static void numbers_of_a_header_are_not_trusted(void **state)
+{
+    (void)state;
+    enum { FIRST = PREPARED_HEAD, SECOND = FIRST + ROW, THIRD = SECOND + ROW, FILE_BYTES = 24576 };
+    static const struct {
+        size_t at;
+        uint64_t value;
+    } wrong[] = {{AT_FILE, FILE_BYTES - 1},
+                 {AT_FILE, FILE_BYTES + 1},
+                 {AT_FILE, UINT64_MAX},
+                 {AT_COUNT, 0},
+                 {AT_COUNT, BLOCKS - 1},
+                 {AT_COUNT, BLOCKS + 1},
+                 {AT_COUNT, (PREPARED_ALIGN - PREPARED_HEAD) / ROW + 1},
+                 {AT_COUNT, (uint64_t)1 << 60},
+                 {AT_TEXT, PREPARED_ALIGN - PREPARED_HEAD - BLOCKS * ROW + 1},
+                 {AT_TEXT, UINT64_MAX},
+                 {FIRST + AT_OFFSET, 0},
+                 {FIRST + AT_OFFSET, PREPARED_ALIGN + 1},
+                 {SECOND + AT_OFFSET, PREPARED_ALIGN},
+                 {FIRST + AT_BYTES, PREPARED_ALIGN + 1},
+                 {FIRST + AT_BYTES, UINT64_MAX},
+                 {THIRD + AT_BYTES, 4095},
+                 {THIRD + AT_BYTES, 4097}};
+    const uint64_t quarter = (uint64_t)1 << 62, align = PREPARED_ALIGN,
+                   back[][2] = {{align, 0 - align}, {0, FILE_BYTES}},
+                   around[][2] = {{align, quarter},
+                                  {align + quarter, quarter},
+                                  {align + 2 * quarter, quarter},
+                                  {align + 3 * quarter, quarter},
+                                  {align, quarter - align}};
+    prepared_block b[BLOCKS];
+    prepared_header h;
+    unsigned char good[PREPARED_ALIGN], bad[PREPARED_ALIGN];
+    wanted(1, b);
+    assert_int_equal(prepared_header_make(b, BLOCKS, "{}", &h, NULL), FLUX1_OK);
+    assert_true(h.header_bytes == PREPARED_ALIGN && h.file_bytes == FILE_BYTES);
+    prepared_header_write(&h, good);
+    prepared_header_free(&h);
+    assert_int_equal(read_sealed(good), FLUX1_OK);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        memcpy(bad, good, sizeof bad);
+        put_number(bad, wrong[i].at, wrong[i].value);
+        if (read_sealed(bad) != FLUX1_ERR_FORMAT)
+            fail_msg("%llu at %zu is taken", (unsigned long long)wrong[i].value, wrong[i].at);
+    }
+    put_rows(bad, FILE_BYTES, back, 2);
+    assert_int_equal(read_sealed(bad), FLUX1_ERR_FORMAT);
+    put_rows(bad, quarter, around, 5);
+    assert_int_equal(read_sealed(bad), FLUX1_ERR_FORMAT);
+    memcpy(bad, good, sizeof bad);
+    assert_int_equal(prepared_header_bytes(bad), PREPARED_ALIGN);
+    static const uint64_t lengths[] = {0, PREPARED_ALIGN - 8, PREPARED_ALIGN + 64,
+                                       (uint64_t)PREPARED_HEADER_MOST + PREPARED_ALIGN};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        put_number(bad, 8, lengths[i]);
+        assert_int_equal(prepared_header_bytes(bad), 0);
+    }
+    assert_int_equal(prepared_header_read(good, 0, &h, NULL), FLUX1_ERR_FORMAT);
+}
+
+static void blocks_that_are_too_many_or_too_large_are_none(void **state)
+{
+    (void)state;
+    prepared_header h;
+    prepared_block two[] = {{.bytes = 1}, {.bytes = SIZE_MAX / 2 + 1}},
+                   halves[] = {{.bytes = SIZE_MAX / 2}, {.bytes = 1}};
+    enum { MOST = PREPARED_HEADER_MOST / 2 / ROW };
+    char *text = calloc(1, PREPARED_HEADER_MOST / 4 + 2);
+    prepared_block *many = calloc(MOST + 1, sizeof *many);
+    assert_true(text && many);
+    memset(text, 'x', PREPARED_HEADER_MOST / 4 + 1);
+    assert_int_equal(prepared_header_make(two, 0, "", &h, NULL), FLUX1_ERR_LIMIT);
+    assert_int_equal(prepared_header_make(two, 2, "", &h, NULL), FLUX1_ERR_LIMIT);
+    assert_int_equal(prepared_header_make(halves, 2, "", &h, NULL), FLUX1_ERR_LIMIT);
+    assert_int_equal(prepared_header_make(two, 1, text, &h, NULL), FLUX1_ERR_LIMIT);
+    text[PREPARED_HEADER_MOST / 4] = '\0';
+    assert_int_equal(prepared_header_make(two, 1, text, &h, NULL), FLUX1_OK);
+    prepared_header_free(&h);
+    assert_int_equal(prepared_header_make(many, MOST + 1, "", &h, NULL), FLUX1_ERR_LIMIT);
+    assert_int_equal(prepared_header_make(many, MOST, "", &h, NULL), FLUX1_OK);
+    prepared_header_free(&h);
+    free(many);
+    free(text);
 }
 
 /* ---- processes ---- */
@@ -749,6 +895,8 @@ int main(void)
         TEST(an_entry_with_bytes_behind_its_end_is_not_used),
         TEST(what_is_no_file_is_named_and_left),
         TEST(another_entry_under_its_name_is_not_used),
+        cmocka_unit_test(numbers_of_a_header_are_not_trusted),
+        cmocka_unit_test(blocks_that_are_too_many_or_too_large_are_none),
         TEST(a_killed_writer_leaves_nothing_that_is_found),
         TEST(writers_killed_at_random_moments_do_no_harm),
         TEST(an_entry_is_written_by_one_process_at_a_time),

@@ -1,0 +1,148 @@
+/* What is in memory at the same time, by hand: plans of a few numbers that nobody computes. */
+#include "support/golden.h"
+
+#include "pipeline/folder.h"
+#include "pipeline/memory_course.h"
+
+#define M ((size_t)1 << 20)
+
+typedef struct numbers {
+    size_t arena, scratch, held, block, mapped, in_steps;
+} numbers;
+
+/* Of one rank; `form` of a block's own at most. */
+static stage_plan plan_of(numbers *n, size_t form)
+{
+    return (stage_plan){.arena = &n->arena,
+                        .scratch = &n->scratch,
+                        .held = &n->held,
+                        .block = &n->block,
+                        .mapped = &n->mapped,
+                        .in_steps = &n->in_steps,
+                        .count = {.form_bytes = form}};
+}
+
+/* ---- samplers ---- */
+
+/* An open sampler has its activations and scratch, its prepared weights where they are another model's, and its mapped
+ * ones where all stay; of the decoders of all samplers the largest is there at a time, 9 + 50 + 2 + 5 + 1 = 67. */
+static void open_samplers_count_until_they_are_freed(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    numbers a = {100, 7, 20, 3, 1000, 1000}, b = {50, 2, 5, 1, 10, 10}, d = {30, 1, 2, 1, 5, 5};
+    stage_plan denoise = plan_of(&a, 0), large = plan_of(&b, 0), small = plan_of(&d, 0);
+    static flux1_model own = {.source = {.number = 7}}, other = {.source = {.number = 8}};
+    memory_hold first = {.plan = &denoise, .beside = &large}, second = {.plan = &denoise, .beside = &small};
+    large.picture = 9;
+    small.picture = 4;
+    c->max_memory = 4000;
+    c->model = 7;
+    memory_hold_on(c, &first, &own);
+    assert_int_equal(memory_of(c, &c->device, NULL, NULL).samplers, 107);
+    assert_int_equal(memory_total(memory_of(c, &c->device, NULL, NULL)), 107);
+    c->model = 8;
+    memory_need n = memory_of(c, &c->device, &denoise, NULL);
+    assert_true(n.samplers == 127 && memory_total(n) == 127 + 130);
+    assert_int_equal(memory_for_texts(c, &n), 4000 - (127 + 127 + 1000 + 1000)); /* both plans' weights stay */
+    assert_int_equal(memory_of_sampler(c, &denoise, &large).samplers, 127);
+    assert_int_equal(memory_of_sampler(c, &denoise, &small).samplers, 127 + 67 - 38);
+    memory_hold_on(c, &second, &other); /* whose prepared weights the next plan has, too */
+    assert_int_equal(memory_of(c, &c->device, NULL, NULL).samplers, 127 + 107);
+    memory_let_go(c, &first);
+    memory_let_go(c, &first);
+    assert_int_equal(memory_of_sampler(c, &denoise, &large).samplers, 107);
+    assert_int_equal(memory_of_sampler(c, &denoise, &small).samplers, 107);
+    memory_let_go(c, &second);
+    assert_int_equal(memory_of(c, &c->device, NULL, NULL).samplers, 0);
+    flux1_context_destroy(c);
+}
+
+/* ---- mapped weights ---- */
+
+/* 100 are fixed. Of 1000 that are read, 600 of them in steps: all, where there is room for all; else the steps', as far
+ * as there is room, and two blocks of 30 at least. */
+static void weights_stay_as_far_as_there_is_room(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t limit, peak;
+        bool streams;
+    } cases[] = {{5000, 1100, false}, {1100, 1100, false}, {1099, 700, true}, {700, 700, true},
+                 {699, 699, true},    {140, 140, true},    {130, 130, true},  {100, 130, true}};
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    numbers a = {100, 0, 0, 30, 1000, 600};
+    const stage_plan p = plan_of(&a, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        c->max_memory = cases[i].limit;
+        const memory_need n = memory_of(c, &c->device, &p, NULL);
+        assert_int_equal(memory_peak(c, &n), cases[i].peak);
+        assert_int_equal(memory_streams(c, &n), cases[i].streams);
+    }
+    flux1_context_destroy(c);
+}
+
+/* ---- what a stage leaves behind ---- */
+
+static memory_course course_of(flux1_context *c, size_t limit, const memory_stage *stages, int count)
+{
+    c->max_memory = limit;
+    return memory_over(c, stages, count);
+}
+
+static void assert_course(memory_course got, size_t first, size_t later)
+{
+    assert_int_equal(got.first / M, first);
+    assert_int_equal(got.later / M, later);
+}
+
+/* In MiB: stage a has 100 of activations and 200 of prepared weights in blocks of 30, stage b 130, 400 and 150. Of 512
+ * for prepared weights that nobody uses b leaves 112 to a's, so 3 blocks stay, 90; a leaves 312 to b's, 2 blocks, 300.
+ *   first  a: 100 + 200 = 300;  b: 130 + 400 + 90 = 620
+ *   later  a: 300 + 300, and 30 of the larger arena, if there is room for it and 512 more: 630;  b: 620
+ * With a limit of 610, b leaves 80 to a's, 2 blocks: 590; and a leaves 310: 600. */
+static void prepared_weights_and_an_arena_stay_where_there_is_room(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    numbers na = {.arena = 100 * M, .held = 200 * M}, nb = {.arena = 130 * M, .held = 400 * M},
+            nc = {.arena = 700 * M, .held = 300 * M};
+    const stage_plan a = plan_of(&na, 30 * M), b = plan_of(&nb, 150 * M), third = plan_of(&nc, 100 * M);
+    const memory_stage stages[] = {{&c->device, &a, NULL}, {&c->device, &b, NULL}, {&c->device, &third, NULL}};
+    assert_course(course_of(c, 2000 * M, stages, 2), 620, 630);
+    assert_course(course_of(c, 842 * M, stages, 2), 620, 630); /* 300 + 512 + 30 */
+    assert_course(course_of(c, 841 * M, stages, 2), 620, 620);
+    assert_course(course_of(c, 610 * M, stages, 2), 590, 600);
+    /* a third one, 700 + 300, leaves 212: a's 90 are the oldest and go, of b's 400 one block stays, 150. Then a: b's
+     * go, the third's 300 stay, 600, and 600 of the arena */
+    assert_course(course_of(c, 2000 * M, stages, 3), 1150, 1200);
+    flux1_context_destroy(c);
+}
+
+/* Stage a has 500, stage b 30 and 100 of prepared weights: 130, or 600 where a's arena stays. It does not where a's
+ * weights are streamed (two blocks of 10 are there), nor is b's arena a's on another device. */
+static void an_arena_stays_on_its_device_where_nothing_is_streamed(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    numbers na = {.arena = 500 * M}, nb = {.arena = 30 * M, .held = 100 * M};
+    const stage_plan a = plan_of(&na, 0), b = plan_of(&nb, 10 * M);
+    c->text_device = c->device;
+    c->text_mesh = c->mesh;
+    for (int i = 0; i < 3; i++) {
+        const memory_stage stages[] = {{i == 2 ? &c->text_device : &c->device, &a, NULL}, {&c->device, &b, NULL}};
+        na.block = i == 1 ? 10 * M : 0;
+        na.mapped = i == 1 ? 5000 * M : 0;
+        assert_int_equal(course_of(c, 2000 * M, stages, 2).first / M, i == 0 ? 600 : i == 1 ? 510 : 500);
+    }
+    flux1_context_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(open_samplers_count_until_they_are_freed),
+                                       cmocka_unit_test(weights_stay_as_far_as_there_is_room),
+                                       cmocka_unit_test(prepared_weights_and_an_arena_stay_where_there_is_room),
+                                       cmocka_unit_test(an_arena_stays_on_its_device_where_nothing_is_streamed)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
