@@ -49,9 +49,10 @@ add_executable(json_value cli/json_value.c)
 target_link_libraries(json_value PRIVATE module_base)
 add_executable(picture_info cli/picture_info.c)
 target_link_libraries(picture_info PRIVATE module_image)
+add_library(no_links MODULE cli/no_links.c)
 set_target_properties(json_value picture_info PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 set(cli_environment FLUX1=$<TARGET_FILE:flux1> VALUE=$<TARGET_FILE:json_value> PICTURE=$<TARGET_FILE:picture_info> PIPELINES=${FLUX1_TEST_DATA}/pipelines
-                    DOCS=${CMAKE_SOURCE_DIR}/docs DEMO=${CMAKE_SOURCE_DIR}/scripts/demo SHEET=$<TARGET_FILE:contact_sheet> MODELS=${CMAKE_SOURCE_DIR}/models HAS_PLUGIN=${FLUX1_HAS_MPI} HAS_PULL=${FLUX1_HAS_PULL} HAS_SERVE=${FLUX1_HAS_SERVE})
+                    DOCS=${CMAKE_SOURCE_DIR}/docs DEMO=${CMAKE_SOURCE_DIR}/scripts/demo SHEET=$<TARGET_FILE:contact_sheet> MODELS=${CMAKE_SOURCE_DIR}/models NO_LINKS=$<TARGET_FILE:no_links> HAS_PLUGIN=${FLUX1_HAS_MPI} HAS_PULL=${FLUX1_HAS_PULL} HAS_SERVE=${FLUX1_HAS_SERVE})
 foreach(script
     cli/bad_input.sh
     cli/batch.sh

@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* ---- names ---- */
@@ -196,6 +197,16 @@ flux1_status hub_token_path(char **out, flux1_error *err)
 {
     const char *path = variable("HF_TOKEN_PATH");
     return path ? expanded(path, NULL, NULL, out, err) : in_home("token", out, err);
+}
+
+bool hub_is_true(const char *variable)
+{
+    static const char *const yes[] = {"1", "on", "yes", "true"};
+    const char *value = getenv(variable);
+    for (size_t i = 0; value && i < sizeof yes / sizeof *yes; i++)
+        if (strcasecmp(value, yes[i]) == 0)
+            return true;
+    return false;
 }
 
 /* ---- the disk ---- */

@@ -46,6 +46,9 @@ flux1_status hub_home(char **out, flux1_error *err);
 /* The file with the user's token: HF_TOKEN_PATH, else token in hub_home; malloc'd. Errors as above. */
 flux1_status hub_token_path(char **out, flux1_error *err);
 
+/* Whether the variable is set to 1, on, yes or true, in any case, which is what huggingface_hub takes for a yes. */
+bool hub_is_true(const char *variable);
+
 /* ROOT/models--org--name, malloc'd; NULL when out of memory. */
 char *hub_repository_folder(const char *root, const hub_name *name);
 

@@ -236,6 +236,20 @@ static bool on_begin(http_call *c)
     return true;
 }
 
+/* What is here of a file of unknown length ends where the server's does, or beyond it: then it is another one. */
+static void on_nothing_more(blob *b, blob_part *p)
+{
+    if (p->call.reply.total == p->at) {
+        b->size = p->end = p->at;
+        return;
+    }
+    if (ftruncate(b->file, 0) != 0)
+        error_io(&b->error, b->incomplete, "shorten");
+    b->written = b->planned = 0;
+    http_call_free(&p->call);
+    *p = (blob_part){0};
+}
+
 static void on_end(http_call *c, http_outcome outcome)
 {
     blob_part *p = c->user;
@@ -249,7 +263,9 @@ static void on_end(http_call *c, http_outcome outcome)
         *p = (blob_part){0};
         return;
     }
-    if (outcome == HTTP_DONE && p->at < p->end && !c->moved)
+    if (outcome == HTTP_REFUSED && c->reply.code == 416 && b->size < 0 && p->at > 0)
+        on_nothing_more(b, p);
+    else if (outcome == HTTP_DONE && p->at < p->end && !c->moved)
         error_set(&b->error, FLUX1_ERR_FORMAT, "%s: the server sends nothing where bytes from %" PRId64 " should be",
                   b->name, p->at);
     else if (outcome == HTTP_REFUSED || outcome == HTTP_FAILED)

@@ -44,6 +44,7 @@ struct blob {
     /* of blob.c */
     blob_state state;
     bool kept;   /* it was there, whole, before */
+    bool placed; /* … in the snapshot itself, as files; of the caller */
     bool busy;   /* another process had the lock; of the caller */
     bool stale;  /* url is used up: the caller gives another one and clears this */
     bool anew;   /* it was damaged once and is fetched from its beginning */

@@ -326,6 +326,15 @@ static flux1_status make_blobs(fetch *f, flux1_error *err)
     return FLUX1_OK;
 }
 
+/* Whether all files of a blob lie in the snapshot themselves, as on a file system without symbolic links. */
+static bool is_placed(const fetch *f, blob *b)
+{
+    bool all = true;
+    for (size_t i = 0; all && i < f->files; i++)
+        all = &f->blob[f->file[i].blob] != b || place_holds(&f->place, f->list.commit, f->file[i].path, &b->size);
+    return all;
+}
+
 /* What is there already, and whether the rest has room. */
 static flux1_status look_at_blobs(fetch *f, flux1_error *err)
 {
@@ -333,6 +342,10 @@ static flux1_status look_at_blobs(fetch *f, flux1_error *err)
     for (size_t i = 0; i < f->blobs; i++) {
         blob *b = &f->blob[i];
         TRY(blob_look(b, &f->place, err));
+        if (b->state != BLOB_DONE && is_placed(f, b)) {
+            b->kept = b->placed = true;
+            b->state = BLOB_DONE;
+        }
         if (b->state != BLOB_DONE && b->size > 0 &&
             __builtin_add_overflow(missing, (uint64_t)(b->size - b->written), &missing))
             missing = UINT64_MAX;
@@ -433,8 +446,19 @@ static flux1_status transfer(fetch *f, flux1_error *err)
 
 static flux1_status link_files(fetch *f, flux1_error *err)
 {
-    for (size_t i = 0; i < f->files; i++)
-        TRY(place_link(&f->place, f->list.commit, f->file[i].path, f->blob[f->file[i].blob].etag, err));
+    bool any = false;
+    for (size_t i = 0; i < f->files; i++) {
+        const fetch_file *file = &f->file[i];
+        bool shared = false, plain = false;
+        for (size_t k = i + 1; k < f->files; k++)
+            shared = shared || f->file[k].blob == file->blob;
+        if (!f->blob[file->blob].placed)
+            TRY(place_link(&f->place, f->list.commit, file->path, f->blob[file->blob].etag, shared, &plain, err));
+        any = any || plain;
+    }
+    if (any)
+        tell(f, "%s: there are no symbolic links on this file system; the files lie in the snapshot itself",
+             f->place.root);
     return place_reference(&f->place, f->q->name->revision, f->list.commit, err);
 }
 
@@ -467,10 +491,10 @@ static flux1_status run(fetch *f, fetch_result *out, flux1_error *err)
 
 static flux1_status open_all(fetch *f, flux1_error *err)
 {
-    const char *source;
-    const char *offline = getenv("HF_HUB_OFFLINE");
-    if (offline && offline[0] && strcmp(offline, "0") != 0)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "HF_HUB_OFFLINE is set to %.20s: nothing is fetched", offline);
+    const char *source, *first = getenv("HF_HUB_OFFLINE");
+    const char *offline = first && first[0] ? "HF_HUB_OFFLINE" : "TRANSFORMERS_OFFLINE";
+    if (hub_is_true(offline))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s is set to %s: nothing is fetched", offline, getenv(offline));
     TRY(fetch_libraries_load(&f->lib, err));
     TRY(url_endpoint(&f->endpoint, err));
     TRY(token_find(&f->token, &source, err));

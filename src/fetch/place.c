@@ -69,8 +69,7 @@ flux1_status place_make(const place *p, flux1_error *err)
 {
     TRY(make_folder_of(p->repository, "blobs", err));
     TRY(make_folder_of(p->repository, "refs", err));
-    TRY(make_folder_of(p->repository, "snapshots", err));
-    return make_folder_of(p->locks, "", err);
+    return make_folder_of(p->repository, "snapshots", err);
 }
 
 flux1_status place_space(const place *p, uint64_t bytes, flux1_error *err)
@@ -105,6 +104,9 @@ char *place_snapshot(const place *p, const char *commit)
     return text_of("%s/snapshots/%s%s", p->repository, commit, "");
 }
 
+/* What a call says that the file system does not know. */
+static bool is_unsupported(int number) { return number == ENOSYS || number == EOPNOTSUPP || number == ENOTSUP; }
+
 flux1_status place_lock(const place *p, const char *etag, int *descriptor, flux1_error *err)
 {
     struct stat info;
@@ -113,12 +115,17 @@ flux1_status place_lock(const place *p, const char *etag, int *descriptor, flux1
     *descriptor = -1;
     if (!path)
         return error_oom(err, 0, "a path");
+    if ((st = make_folder_of(p->locks, "", err)) != FLUX1_OK) {
+        free(path);
+        return st;
+    }
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd >= 0)
         errno = 0; /* it stays so for a lock file that was removed meanwhile: it is asked for again */
     if (fd < 0)
         st = error_io(err, path, "open");
-    else if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0)
+    else if ((flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0) ||
+             is_unsupported(errno) || errno == ENOLCK)
         *descriptor = fd;
     else if (errno != EWOULDBLOCK && errno != EINTR && errno != 0)
         st = error_io(err, path, "lock");
@@ -146,8 +153,15 @@ static char *link_target(const char *path, const char *etag)
     return out;
 }
 
-/* A new link under another name takes the place of what was there. */
-static flux1_status make_link(const char *target, const char *path, flux1_error *err)
+static bool is_link_to(const char *path, const char *target)
+{
+    char text[4 * HUB_PATH_MAX];
+    const ssize_t n = readlink(path, text, sizeof text);
+    return n > 0 && (size_t)n == strlen(target) && memcmp(text, target, (size_t)n) == 0;
+}
+
+/* A new link under another name takes the place of what was there. *none: there are no symbolic links here. */
+static flux1_status make_link(const char *target, const char *path, bool *none, flux1_error *err)
 {
     char number[24];
     snprintf(number, sizeof number, "%ld", (long)getpid());
@@ -156,9 +170,10 @@ static flux1_status make_link(const char *target, const char *path, flux1_error 
     if (!temporary)
         return error_oom(err, 0, "a path");
     unlink(temporary);
-    if (symlink(target, temporary) != 0)
-        st = error_io(err, path, "make a symbolic link at");
-    else if (rename(temporary, path) != 0) {
+    if (symlink(target, temporary) != 0) {
+        *none = errno == EPERM || is_unsupported(errno);
+        st = *none ? FLUX1_OK : error_io(err, path, "make a symbolic link at");
+    } else if (rename(temporary, path) != 0) {
         st = error_io(err, path, "make a symbolic link at");
         unlink(temporary);
     }
@@ -166,25 +181,81 @@ static flux1_status make_link(const char *target, const char *path, flux1_error 
     return st;
 }
 
-flux1_status place_link(const place *p, const char *commit, const char *path, const char *etag, flux1_error *err)
+static flux1_status copy_file(const char *from, const char *to, flux1_error *err)
+{
+    char bytes[1 << 16];
+    size_t n;
+    file_writer w = {0};
+    FILE *in = fopen(from, "rb");
+    if (!in)
+        return error_io(err, from, "open");
+    flux1_status st = file_begin(to, &w, err);
+    while (st == FLUX1_OK && (n = fread(bytes, 1, sizeof bytes, in)) > 0)
+        fwrite(bytes, 1, n, w.stream); /* file_commit looks whether all of it went well */
+    if (st == FLUX1_OK && ferror(in))
+        st = error_io(err, from, "read");
+    if (st == FLUX1_OK)
+        st = file_commit(&w, err);
+    else
+        file_abandon(&w);
+    fclose(in);
+    return st;
+}
+
+/* The blob, or a copy of it, at `path`. */
+static flux1_status put_file(const place *p, const char *etag, const char *path, bool shared, flux1_error *err)
+{
+    char *from = place_blob(p, etag, "");
+    flux1_status st = FLUX1_OK;
+    if (!from)
+        return error_oom(err, 0, "a path");
+    if (shared)
+        st = copy_file(from, path, err);
+    else if (rename(from, path) != 0)
+        st = error_io(err, path, "put the file at");
+    free(from);
+    return st;
+}
+
+flux1_status place_link(const place *p, const char *commit, const char *path, const char *etag, bool shared,
+                        bool *plain, flux1_error *err)
 {
     char *snapshot = place_snapshot(p, commit), *target = link_target(path, etag);
     char *full = snapshot ? path_join(snapshot, path) : NULL;
     flux1_status st = full && target ? FLUX1_OK : error_oom(err, 0, "a path");
-    if (st == FLUX1_OK)
+    *plain = false;
+    if (st == FLUX1_OK && !is_link_to(full, target)) {
         st = make_parent(full, err);
-    if (st == FLUX1_OK)
-        st = make_link(target, full, err);
+        if (st == FLUX1_OK)
+            st = make_link(target, full, plain, err);
+        if (st == FLUX1_OK && *plain)
+            st = put_file(p, etag, full, shared, err);
+    }
     free(full);
     free(target);
     free(snapshot);
     return st;
 }
 
+bool place_holds(const place *p, const char *commit, const char *path, int64_t *size)
+{
+    struct stat info;
+    char *snapshot = place_snapshot(p, commit), *full = snapshot ? path_join(snapshot, path) : NULL;
+    const bool there = full && lstat(full, &info) == 0 && S_ISREG(info.st_mode);
+    free(full);
+    free(snapshot);
+    if (!there || (*size >= 0 && info.st_size != *size))
+        return false;
+    *size = (int64_t)info.st_size;
+    return true;
+}
+
 flux1_status place_reference(const place *p, const char *revision, const char *commit, flux1_error *err)
 {
     file_writer w = {0};
-    if (strcmp(revision, commit) == 0)
+    char now[HUB_COMMIT + 1];
+    if (strcmp(revision, commit) == 0 ||
+        (hub_commit(p->repository, revision, now, NULL) == FLUX1_OK && strcmp(now, commit) == 0))
         return FLUX1_OK;
     char *path = text_of("%s/refs/%s%s", p->repository, revision, "");
     if (!path)

@@ -5,16 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define TOKEN_MAX 4096
-
-static bool is_true(const char *variable)
-{
-    const char *value = getenv(variable);
-    return value && (strcmp(value, "1") == 0 || strcasecmp(value, "on") == 0 || strcasecmp(value, "yes") == 0 ||
-                     strcasecmp(value, "true") == 0);
-}
 
 /* Without blanks and line ends around it; *out stays NULL if nothing is left. */
 static flux1_status clean(const char *text, const char *source, char **out, flux1_error *err)
@@ -55,7 +47,7 @@ flux1_status token_find(char **token, const char **source, flux1_error *err)
     static const char *const variables[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"};
     *token = NULL;
     *source = "";
-    if (is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+    if (hub_is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
         return FLUX1_OK;
     for (int i = 0; i < 2 && !*token; i++) {
         const char *value = getenv(variables[i]);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define ENDING ".safetensors"
+#define USUAL "pytorch_lora_weights" ENDING /* what diffusers' training writes, and its loading prefers */
 
 /* folder/name or folder/name.safetensors, if there is one. */
 static flux1_status try_name(const char *folder, const char *name, char **path, flux1_error *err)
@@ -68,7 +69,7 @@ static flux1_status find_in_places(const model_source *model, const char *name, 
     return st;
 }
 
-/* The only file of weights in a snapshot or folder. */
+/* The only file of weights in a snapshot or folder, or the one of the usual name. */
 static flux1_status only_file(const char *name, const char *folder, char **path, flux1_error *err)
 {
     listing l;
@@ -76,16 +77,19 @@ static flux1_status only_file(const char *name, const char *folder, char **path,
     char *names = NULL;
     const char *first = NULL;
     int count = 0;
+    bool usual = false;
     TRY(listing_read(folder, &l, err));
     for (size_t i = 0; i < l.count; i++) {
         const size_t n = strlen(l.name[i]);
         if (n <= strlen(ENDING) || strcmp(l.name[i] + n - strlen(ENDING), ENDING) != 0)
             continue;
+        usual = usual || strcmp(l.name[i], USUAL) == 0;
         first = first ? first : l.name[i];
         builder_format(&b, "%s%s/%s", count++ ? ", " : "", name, l.name[i]);
     }
     flux1_status st = builder_take(&b, "the names of files", &names, err);
-    if (st == FLUX1_OK && count != 1)
+    first = usual ? USUAL : first;
+    if (st == FLUX1_OK && count != 1 && !usual)
         st = error_set(err, FLUX1_ERR_MODEL, "%s: %s in its folder %s%s%s", name,
                        count ? "several files of weights are" : "there is no file of weights (" ENDING ")", folder,
                        count ? "; name one of them: " : "", names);

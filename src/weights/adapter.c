@@ -16,10 +16,16 @@ static int compare(const adapter_term *a, model_part part, const char *target, a
     return by_name ? by_name : (a->place > place) - (a->place < place);
 }
 
+static bool same_place(const adapter_term *a, const adapter_term *b)
+{
+    return compare(a, b->part, b->target, b->place) == 0;
+}
+
 static int by_target(const void *a, const void *b)
 {
-    const adapter_term *y = b;
-    return compare(a, y->part, y->target, y->place);
+    const adapter_term *x = a, *y = b;
+    const int order = compare(x, y->part, y->target, y->place);
+    return order ? order : (x->order > y->order) - (x->order < y->order);
 }
 
 const adapter_term *adapter_find(const adapter_file *f, model_part part, const char *target, adapter_place place)
@@ -40,8 +46,10 @@ const adapter_term *adapter_find(const adapter_file *f, model_part part, const c
 
 static const store_tensor *head_of(const adapter_file *f, const adapter_term *t) { return f->change[t->change].head; }
 
+/* Two spellings of a layer are one entry: the first of their order stays. */
 static flux1_status sort(adapter_file *f, flux1_error *err)
 {
+    size_t kept = 0;
     if (f->count)
         qsort(f->term, f->count, sizeof *f->term, by_target);
     for (size_t i = 1; i < f->count; i++) {
@@ -50,6 +58,12 @@ static flux1_status sort(adapter_file *f, flux1_error *err)
             return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" and \"%s\" are both for the layer \"%s\"",
                              f->store->path, head_of(f, t - 1)->name, head_of(f, t)->name, t->target);
     }
+    for (size_t i = 0; i < f->count; i++)
+        if (kept > 0 && same_place(&f->term[kept - 1], &f->term[i]))
+            free(f->term[i].target);
+        else
+            f->term[kept++] = f->term[i];
+    f->count = kept;
     return FLUX1_OK;
 }
 
@@ -62,7 +76,7 @@ static bool widens_input(const adapter_term *t, const adapter_change *c, const s
            c->cols == 2 * w->view.shape[1];
 }
 
-/* t->base: the model's tensor; NULL if it has none. */
+/* t->base: the model's tensor; NULL if it has none. A pair for a table or a vector is merged. */
 static flux1_status check_layer(adapter_term *t, const adapter_change *c, const store *s, flux1_error *err)
 {
     char name[NAME_BYTES_MAX + 8], shape[200];
@@ -71,8 +85,11 @@ static flux1_status check_layer(adapter_term *t, const adapter_change *c, const 
     if (!w)
         return FLUX1_OK;
     const int64_t cols = w->view.dims == 1 ? 1 : w->view.dims == 2 ? w->view.shape[1] : 0;
-    if (w->view.dims > 0 && w->view.shape[0] == t->rows && cols == c->cols)
+    if (w->view.dims > 0 && w->view.shape[0] == t->rows && cols == c->cols) {
+        if (t->place == ADAPTER_BESIDE && (w->view.dims == 1 || name_is_table(w->name)))
+            t->place = ADAPTER_WEIGHT; /* nothing is multiplied there that a pair could run beside */
         return FLUX1_OK;
+    }
     if (widens_input(t, c, w))
         return adapter_refuse_control(c->head->file, err);
     return error_set(err, FLUX1_ERR_MODEL,
@@ -82,8 +99,8 @@ static flux1_status check_layer(adapter_term *t, const adapter_change *c, const 
                      tensor_shape_text(w->view.dims, w->view.shape, shape, sizeof shape));
 }
 
-/* Takes the terms out whose layers the model lacks. applied: by entry, whether a layer is there. */
-static flux1_status keep_terms(adapter_file *f, const store *const stores[MODEL_PARTS], bool *applied, flux1_error *err)
+/* Takes the terms out whose layers the model lacks. */
+static flux1_status keep_terms(adapter_file *f, const store *const stores[MODEL_PARTS], flux1_error *err)
 {
     size_t kept = 0;
     flux1_status st = FLUX1_OK;
@@ -96,11 +113,17 @@ static flux1_status keep_terms(adapter_file *f, const store *const stores[MODEL_
             free(t->target);
             continue;
         }
-        applied[t->change] = true;
         f->term[kept++] = *t;
     }
     f->count = kept;
     return st;
+}
+
+/* By entry, whether it has a term. */
+static void mark_entries(const adapter_file *f, bool *marks)
+{
+    for (size_t i = 0; i < f->count; i++)
+        marks[f->term[i].change] = true;
 }
 
 /* What is said about the entries that have a layer. */
@@ -127,25 +150,42 @@ static void count_applied(adapter_file *f, const bool *applied)
 
 static flux1_status check_model(adapter_file *f, const store *const stores[MODEL_PARTS], flux1_error *err)
 {
-    bool *applied = calloc(f->changes + 1, sizeof *applied);
-    if (!applied)
-        return error_oom(err, f->changes, "a LoRA's layers");
-    flux1_status st = keep_terms(f, stores, applied, err);
+    bool *there = calloc(2 * f->changes + 1, sizeof *there);
+    if (!there)
+        return error_oom(err, 2 * f->changes, "a LoRA's layers");
+    bool *applied = there + f->changes;
+    flux1_status st = keep_terms(f, stores, err);
+    mark_entries(f, there);
     if (st == FLUX1_OK)
+        st = sort(f, err);
+    if (st == FLUX1_OK) {
+        mark_entries(f, applied);
+        for (size_t i = 0; i < f->changes; i++)
+            if (there[i] && !applied[i])
+                adapter_add_stray(f, f->change[i].head->name);
         count_applied(f, applied);
-    free(applied);
+    }
+    free(there);
     return st;
+}
+
+static flux1_status check_stranger(const adapter_file *f, bool alike, flux1_error *err)
+{
+    for (size_t i = 0; i < store_count(f->store); i++) {
+        const char *model = adapter_stranger(store_at(f->store, i)->name, alike);
+        if (model)
+            return error_set(err, FLUX1_ERR_MODEL,
+                             alike ? "%s: it is a LoRA of %s, not of FLUX.1, though some layers have the same names"
+                                   : "%s: nothing in it is for FLUX.1; it looks like a LoRA of %s",
+                             f->store->path, model);
+    }
+    return FLUX1_OK;
 }
 
 static flux1_status nothing_applies(const adapter_file *f, flux1_error *err)
 {
     const char *path = f->store->path;
-    for (size_t i = 0; i < store_count(f->store); i++) {
-        const char *model = adapter_stranger(store_at(f->store, i)->name);
-        if (model)
-            return error_set(err, FLUX1_ERR_MODEL, "%s: nothing in it is for FLUX.1; it looks like a LoRA of %s", path,
-                             model);
-    }
+    TRY(check_stranger(f, false, err));
     return error_set(err, FLUX1_ERR_MODEL, "%s: nothing in it is for this model%s%s%s; is it a LoRA of FLUX.1?", path,
                      f->stray_count ? " (it has " : "", f->strays, f->stray_count ? ")" : "");
 }
@@ -169,8 +209,8 @@ static flux1_status make_zeros(adapter_file *f, flux1_error *err)
 
 static flux1_status fill(adapter_file *f, const store *const stores[MODEL_PARTS], flux1_error *err)
 {
+    TRY(check_stranger(f, true, err));
     TRY(adapter_read(f, err));
-    TRY(sort(f, err));
     TRY(check_model(f, stores, err));
     return f->count ? make_zeros(f, err) : nothing_applies(f, err);
 }

@@ -19,6 +19,7 @@ typedef struct adapter_term {
     model_part part;
     char *target; /* the layer in diffusers' naming, without ".weight" */
     adapter_place place;
+    int order;                /* of adapter_targets */
     size_t change;            /* its entry's number in the file */
     int64_t first, rows;      /* of the entry's rows, the layer's own */
     bool swapped;             /* … whose halves are the other way round */

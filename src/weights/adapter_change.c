@@ -235,6 +235,12 @@ static const store_tensor *leader(const entry *e, adapter_role role, const char 
     return t;
 }
 
+bool adapter_change_led(const store *s, const char *name, size_t base)
+{
+    const char *ending;
+    return leader(&(entry){s, name, base}, ADAPTER_MAGNITUDE, &ending) != NULL;
+}
+
 /* A tensor that leads nothing should have one that does. */
 static flux1_status check_part(const entry *e, const store_tensor *t, const adapter_key *key, flux1_error *err)
 {

@@ -60,6 +60,9 @@ typedef struct adapter_change {
 flux1_status adapter_change_read(const store *s, const store_tensor *head, const adapter_key *key, bool *leads,
                                  adapter_change *out, flux1_error *err);
 
+/* Whether a tensor leads an entry of this name, the first `base` bytes of `name`. */
+bool adapter_change_led(const store *s, const char *name, size_t base);
+
 /* Whether it may run beside a linear layer: a plain pair. */
 bool adapter_change_beside(const adapter_change *c);
 

@@ -105,32 +105,37 @@ const char *adapter_down_ending(size_t index)
 
 #define WRAPPER "base_model.model." /* PEFT's, in front of any other */
 
-/* In front of a layer's name; flat: with "_" for each "." of it. The empty one last. */
+/* In front of a layer's name; flat: with "_" for each "." of it. The empty one last. Where a file has a layer in two
+ * spellings, diffusers takes "transformer." before all others, and "lora_transformer_" before "lora_unet_". */
 static const struct {
     const char *text;
     model_part part;
     bool flat;
-} prefixes[] = {{"lora_unet_", MODEL_TRANSFORMER, true},
-                {"lora_transformer_", MODEL_TRANSFORMER, true},
-                {"lycoris_", MODEL_TRANSFORMER, true},
-                {"lora_te1_", MODEL_CLIP, true},
-                {"lora_te_", MODEL_CLIP, true},
-                {"lora_te2_", MODEL_T5, true}, /* OneTrainer's; SDXL's second CLIP has no layers of T5's names */
-                {"lora_te3_", MODEL_T5, true},
-                {"text_encoders.clip_l.transformer.", MODEL_CLIP, false},
-                {"text_encoders.t5xxl.transformer.", MODEL_T5, false},
-                {"clip_l.transformer.", MODEL_CLIP, false}, /* ComfyUI's own names */
-                {"t5xxl.transformer.", MODEL_T5, false},
-                {"clip_l.", MODEL_CLIP, false}, /* OneTrainer's OMI format; t5xxl.: ComfyUI's */
-                {"t5xxl.", MODEL_T5, false},
-                {"t5.", MODEL_T5, false},
-                {"text_encoder_2.", MODEL_T5, false},
-                {"text_encoder.", MODEL_CLIP, false},
-                {"transformer.", MODEL_TRANSFORMER, false},
-                {"diffusion_model.", MODEL_TRANSFORMER, false},
-                {"model.diffusion_model.", MODEL_TRANSFORMER, false},
-                {"unet.", MODEL_TRANSFORMER, false},
-                {"", MODEL_TRANSFORMER, false}};
+    int order;
+} prefixes[] = {{"lora_unet_", MODEL_TRANSFORMER, true, 2},
+                {"lora_transformer_", MODEL_TRANSFORMER, true, 1},
+                {"lycoris_", MODEL_TRANSFORMER, true, 2},
+                {"lora_te1_", MODEL_CLIP, true, 2},
+                {"lora_te_", MODEL_CLIP, true, 2},
+                {"lora_te2_", MODEL_T5, true, 2}, /* OneTrainer's; SDXL's second CLIP has no layers of T5's names */
+                {"lora_te3_", MODEL_T5, true, 2},
+                {"lora_unet_model_diffusion_model_", MODEL_TRANSFORMER, true, 2}, /* kohya's, of an all-in-one file */
+                {"lora_te1.", MODEL_CLIP, false, 2},                              /* ai-toolkit's */
+                {"lora_te2.", MODEL_T5, false, 2},
+                {"text_encoders.clip_l.transformer.", MODEL_CLIP, false, 0},
+                {"text_encoders.t5xxl.transformer.", MODEL_T5, false, 0},
+                {"clip_l.transformer.", MODEL_CLIP, false, 0}, /* ComfyUI's own names */
+                {"t5xxl.transformer.", MODEL_T5, false, 0},
+                {"clip_l.", MODEL_CLIP, false, 0}, /* OneTrainer's OMI format; t5xxl.: ComfyUI's */
+                {"t5xxl.", MODEL_T5, false, 0},
+                {"t5.", MODEL_T5, false, 0},
+                {"text_encoder_2.", MODEL_T5, false, 0},
+                {"text_encoder.", MODEL_CLIP, false, 0},
+                {"transformer.", MODEL_TRANSFORMER, false, 0},
+                {"diffusion_model.", MODEL_TRANSFORMER, false, 0},
+                {"model.diffusion_model.", MODEL_TRANSFORMER, false, 0},
+                {"unet.", MODEL_TRANSFORMER, false, 0},
+                {"", MODEL_TRANSFORMER, false, 0}};
 
 /* XLabs' processors of attention: 1 is the image's, 2 the prompt's. A single block's takes rows of linear1, and the
  * whole of linear2. (x-flux: src/flux/modules/layers.py) */
@@ -163,6 +168,31 @@ static const name_row omi[] = {
     {"single_blocks.#.linear1.2", "single_transformer_blocks.#.attn.to_v", 0, 1, 1, NAME_PLAIN},
     {"single_blocks.#.linear1.3", "single_transformer_blocks.#.proj_mlp", 0, 1, 1, NAME_PLAIN},
     {"img_in.proj", "x_embedder", 0, 1, 1, NAME_PLAIN},
+};
+
+/* DiffSynth-Studio's own: `a` is the image's, `b` the prompt's. Their modules are cut and ordered as Black Forest
+ * Labs'. (DiffSynth-Studio: models/lora.py, FluxLoRAConverter) */
+static const name_row diffsynth[] = {
+    {"blocks.#.norm1_a.linear", "transformer_blocks.#.norm1.linear", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.norm1_b.linear", "transformer_blocks.#.norm1_context.linear", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.attn.a_to_qkv", "transformer_blocks.#.attn.to_q", 0, 1, 3, NAME_PLAIN},
+    {"blocks.#.attn.a_to_qkv", "transformer_blocks.#.attn.to_k", 1, 1, 3, NAME_PLAIN},
+    {"blocks.#.attn.a_to_qkv", "transformer_blocks.#.attn.to_v", 2, 1, 3, NAME_PLAIN},
+    {"blocks.#.attn.b_to_qkv", "transformer_blocks.#.attn.add_q_proj", 0, 1, 3, NAME_PLAIN},
+    {"blocks.#.attn.b_to_qkv", "transformer_blocks.#.attn.add_k_proj", 1, 1, 3, NAME_PLAIN},
+    {"blocks.#.attn.b_to_qkv", "transformer_blocks.#.attn.add_v_proj", 2, 1, 3, NAME_PLAIN},
+    {"blocks.#.attn.a_to_out", "transformer_blocks.#.attn.to_out.0", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.attn.b_to_out", "transformer_blocks.#.attn.to_add_out", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.ff_a.0", "transformer_blocks.#.ff.net.0.proj", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.ff_a.2", "transformer_blocks.#.ff.net.2", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.ff_b.0", "transformer_blocks.#.ff_context.net.0.proj", 0, 1, 1, NAME_PLAIN},
+    {"blocks.#.ff_b.2", "transformer_blocks.#.ff_context.net.2", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.norm.linear", "single_transformer_blocks.#.norm.linear", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.to_qkv_mlp", "single_transformer_blocks.#.attn.to_q", 0, 1, 7, NAME_PLAIN},
+    {"single_blocks.#.to_qkv_mlp", "single_transformer_blocks.#.attn.to_k", 1, 1, 7, NAME_PLAIN},
+    {"single_blocks.#.to_qkv_mlp", "single_transformer_blocks.#.attn.to_v", 2, 1, 7, NAME_PLAIN},
+    {"single_blocks.#.to_qkv_mlp", "single_transformer_blocks.#.proj_mlp", 3, 4, 7, NAME_PLAIN},
+    {"single_blocks.#.proj_out", "single_transformer_blocks.#.proj_out", 0, 1, 1, NAME_PLAIN},
 };
 
 static void add_translated(const name_row *row, size_t rows, bool flat, const char *layer, adapter_targets *out)
@@ -207,11 +237,14 @@ void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
         if (strncmp(name, prefixes[i].text, n) != 0)
             continue;
         const name_map *map = name_map_of(out->part = prefixes[i].part);
+        out->order = prefixes[i].order;
         add_own(map, prefixes[i].flat, name + n, out);
-        if (out->count == 0 && out->part == MODEL_TRANSFORMER) {
+        if (out->count == 0)
             add_translated(map->row, map->rows, prefixes[i].flat, name + n, out);
+        if (out->count == 0 && out->part == MODEL_TRANSFORMER) {
             add_translated(xlabs, sizeof xlabs / sizeof *xlabs, prefixes[i].flat, name + n, out);
             add_translated(omi, sizeof omi / sizeof *omi, prefixes[i].flat, name + n, out);
+            add_translated(diffsynth, sizeof diffsynth / sizeof *diffsynth, prefixes[i].flat, name + n, out);
         }
     }
     cut_weight(out);
@@ -219,21 +252,28 @@ void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
 
 /* ---- other models ---- */
 
+/* alike: it has layers of FLUX.1's names and shapes as well. */
 static const struct {
     const char *in, *model;
-} strangers[] = {{"down_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
-                 {"up_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
-                 {"input_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
-                 {"output_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
-                 {"joint_blocks", "Stable Diffusion 3"},
-                 {"to_qkv_mlp_proj", "FLUX.2"},
-                 {"double_stream_modulation", "FLUX.2"},
-                 {"single_stream_modulation", "FLUX.2"}};
+    bool alike;
+} strangers[] = {{"down_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)", false},
+                 {"up_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)", false},
+                 {"input_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)", false},
+                 {"output_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)", false},
+                 {"joint_blocks", "Stable Diffusion 3", false},
+                 {"to_qkv_mlp_proj", "FLUX.2", false},
+                 {"double_stream_modulation", "FLUX.2", false},
+                 {"single_stream_modulation", "FLUX.2", false},
+                 {"img_mlp_fc1", "HunyuanVideo", true},
+                 {"img_mlp.fc1", "HunyuanVideo", true},
+                 {"img_mod_linear", "HunyuanVideo", true},
+                 {"img_mod.linear", "HunyuanVideo", true},
+                 {"individual_token_refiner", "HunyuanVideo", true}};
 
-const char *adapter_stranger(const char *name)
+const char *adapter_stranger(const char *name, bool alike)
 {
     for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
-        if (strstr(name, strangers[i].in))
+        if ((strangers[i].alike || !alike) && strstr(name, strangers[i].in))
             return strangers[i].model;
     return NULL;
 }

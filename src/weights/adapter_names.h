@@ -53,6 +53,7 @@ const char *adapter_down_ending(size_t index); /* of ADAPTER_DOWN */
 typedef struct adapter_targets {
     model_part part;
     int count;
+    int order; /* of two entries for one layer, of different orders, the smaller counts: files have both spellings */
     char name[ADAPTER_TARGETS_MAX][NAME_BYTES_MAX]; /* diffusers' */
     const name_row *row[ADAPTER_TARGETS_MAX];       /* NULL: all rows */
 } adapter_targets;
@@ -60,7 +61,8 @@ typedef struct adapter_targets {
 /* Of the key's first `length` bytes; count is 0 if no map of FLUX.1 knows it. */
 void adapter_targets_find(const char *base, size_t length, adapter_targets *out);
 
-/* What model a key seems to be of that is not FLUX.1's; NULL if there is no telling. */
-const char *adapter_stranger(const char *name);
+/* What model a key seems to be of that is not FLUX.1's; NULL if there is no telling. alike: only of models whose files
+ * have layers of FLUX.1's names and shapes beside this one. */
+const char *adapter_stranger(const char *name, bool alike);
 
 #endif

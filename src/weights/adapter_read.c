@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-/* ---- alphas in PEFT's configuration: in the metadata, as diffusers writes it, or beside the file, as PEFT does ----
- */
+/* ---- PEFT's configuration: in the metadata, as diffusers writes it, or beside the file, as PEFT does ---- */
 
 #define PEFT_FILE "adapter_model.safetensors"
 #define PEFT_CONFIG "adapter_config.json"
@@ -57,17 +57,16 @@ static const json_value *peft_value(const peft *p, model_part part, const char *
     return json_object_get(p->json, full);
 }
 
-/* Of a pattern's table the value with the longest key that the layer's name ends with, at a dot. */
-static const json_value *peft_pattern(const json_value *patterns, const char *target)
+/* Of a pattern's table the value with the longest key that the layer's name in the file ends with, at a dot. */
+static const json_value *peft_pattern(const json_value *patterns, const char *name, size_t length)
 {
     const json_value *value, *best = NULL;
     const char *key;
-    const size_t length = strlen(target);
     size_t longest = 0;
     for (size_t i = 0; json_is_object(patterns) && (value = json_object_at(patterns, i, &key)); i++) {
         const size_t n = strlen(key);
-        if (n > length || n <= longest || strcmp(target + length - n, key) != 0 ||
-            (n < length && target[length - n - 1] != '.'))
+        if (n > length || n <= longest || memcmp(name + length - n, key, n) != 0 ||
+            (n < length && name[length - n - 1] != '.'))
             continue;
         best = value;
         longest = n;
@@ -75,21 +74,56 @@ static const json_value *peft_pattern(const json_value *patterns, const char *ta
     return best;
 }
 
-/* *scale stays as it is where the configuration has none. */
-static flux1_status peft_scale(const peft *p, const char *path, const adapter_targets *to, int64_t rank, double *scale,
-                               flux1_error *err)
+/* An entry's number in the configuration: by the table of patterns, or the one of all layers; *has: it has one. */
+static flux1_status peft_number(const adapter_file *f, const peft *p, model_part part, const char *const keys[2],
+                                const store_tensor *head, size_t base, bool *has, double *out, flux1_error *err)
 {
-    if (!json_is_object(p->json))
+    const json_value *value = peft_pattern(peft_value(p, part, keys[0]), head->name, base);
+    if (!value)
+        value = peft_value(p, part, keys[1]);
+    *has = json_is_number(value);
+    if (*has)
+        *out = json_number_value(value);
+    else if (value && !json_is_null(value))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: PEFT's configuration has a %s for \"%.*s\" that is no number",
+                         f->store->path, keys[1], (int)base, head->name);
+    return FLUX1_OK;
+}
+
+/* *scale stays as it is where the configuration has none. LoKr of two whole factors has its rank there alone. */
+static flux1_status peft_scale(const adapter_file *f, const peft *p, model_part part, const adapter_change *c,
+                               size_t base, double *scale, flux1_error *err)
+{
+    static const char *const lora[] = {"alpha_pattern", "lora_alpha"}, *const lycoris[] = {"alpha_pattern", "alpha"},
+                             *const ranks[] = {"rank_pattern", "r"};
+    const bool other = c->kind == ADAPTER_KIND_LOHA || c->kind == ADAPTER_KIND_LOKR;
+    bool has_alpha, has_rank = c->rank > 0;
+    double alpha = 0, rank = (double)c->rank;
+    if (!json_is_object(p->json) || (c->rank == 0 && !other))
         return FLUX1_OK;
-    const json_value *alpha = peft_pattern(peft_value(p, to->part, "alpha_pattern"), to->name[0]);
-    if (!alpha)
-        alpha = peft_value(p, to->part, "lora_alpha");
-    if (json_is_number(alpha))
-        *scale = json_number_value(alpha) /
-                 (json_is_true(peft_value(p, to->part, "use_rslora")) ? sqrt((double)rank) : (double)rank);
-    else if (alpha && !json_is_null(alpha))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: PEFT's configuration has an alpha for \"%s\" that is no number",
-                         path, to->name[0]);
+    TRY(peft_number(f, p, part, other ? lycoris : lora, c->head, base, &has_alpha, &alpha, err));
+    if (!has_rank)
+        TRY(peft_number(f, p, part, ranks, c->head, base, &has_rank, &rank, err));
+    if (has_alpha && has_rank && rank > 0)
+        *scale = alpha / (!other && json_is_true(peft_value(p, part, "use_rslora")) ? sqrt(rank) : rank);
+    return FLUX1_OK;
+}
+
+/* Some ways to begin a training take the pair's first product out of the weights, which then differ from the model's.
+ * (PEFT: tuners/lora/layer.py) */
+static flux1_status peft_check_start(const adapter_file *f, const peft *p, flux1_error *err)
+{
+    static const char *const changing[] = {"pissa", "corda", "olora", "loftq"};
+    for (int part = 0; part < MODEL_PARTS; part++) {
+        const char *how = json_string_value(peft_value(p, (model_part)part, "init_lora_weights"));
+        for (size_t i = 0; how && i < sizeof changing / sizeof *changing; i++)
+            if (strncasecmp(how, changing[i], strlen(changing[i])) == 0)
+                return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                                 "%s: it was trained on weights that PEFT had changed before (init_lora_weights is "
+                                 "\"%.40s\"), and the model's are others; save it again with save_pretrained's "
+                                 "path_initial_model_for_weight_conversion, which makes a plain LoRA of it",
+                                 f->store->path, how);
+    }
     return FLUX1_OK;
 }
 
@@ -102,6 +136,26 @@ void adapter_add_stray(adapter_file *f, const char *name)
         snprintf(f->strays + used, sizeof f->strays - used, "%s%s", used ? ", " : "", name);
 }
 
+/* One number, of whatever type: trainers write alphas as whole numbers too. */
+static bool read_one(const tensor *t, float *out)
+{
+    static const dtype whole[] = {DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8};
+    const size_t bytes = (size_t)dtype_describe(t->type)->block_bytes;
+    const unsigned char *byte = t->data;
+    if (tensor_elements(t) != 1)
+        return false;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        if (t->type != whole[i])
+            continue;
+        uint64_t n = byte[bytes - 1] & 0x80 ? UINT64_MAX : 0;
+        for (size_t k = bytes; k-- > 0;)
+            n = n << 8 | byte[k];
+        *out = (float)(int64_t)n;
+        return true;
+    }
+    return tensor_decodes(t) && tensor_decode(t, 0, 1, out, NULL) == FLUX1_OK;
+}
+
 static flux1_status read_alpha(const adapter_file *f, const char *base, size_t length, int64_t rank, double *scale,
                                flux1_error *err)
 {
@@ -111,9 +165,8 @@ static flux1_status read_alpha(const adapter_file *f, const char *base, size_t l
     const store_tensor *t = store_find(f->store, name);
     if (!t)
         return FLUX1_OK;
-    if (tensor_elements(&t->view) != 1 || !tensor_decodes(&t->view))
+    if (!read_one(&t->view, &alpha))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" should be one number", t->file, name);
-    TRY(tensor_decode(&t->view, 0, 1, &alpha, err));
     if (!isfinite(alpha))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" is NaN or infinite; fetch the file again", t->file,
                          name);
@@ -157,6 +210,7 @@ static flux1_status add_term(adapter_file *f, const adapter_change *c, const ada
     TRY(grow((void **)&f->term, &f->room, f->count, sizeof *f->term, err));
     adapter_term *t = &f->term[f->count];
     *t = (adapter_term){.part = to->part,
+                        .order = to->order,
                         .place = c->of_bias                 ? ADAPTER_BIAS
                                  : adapter_change_beside(c) ? ADAPTER_BESIDE
                                                             : ADAPTER_WEIGHT,
@@ -205,11 +259,13 @@ static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_
         adapter_add_stray(f, c->head->name);
         return FLUX1_OK;
     }
-    if (key->role == ADAPTER_DOWN)
-        TRY(peft_scale(p, f->store->path, &to, c->rank, &scale, err));
+    TRY(peft_scale(f, p, to.part, c, key->base, &scale, err));
     if (c->rank)
         TRY(read_alpha(f, c->head->name, key->base, c->rank, &scale, err));
     c->scale = (float)scale;
+    if (!isfinite(c->scale))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the alpha of \"%.*s\" makes no finite factor", f->store->path,
+                         (int)key->base, c->head->name);
     TRY(add_change(f, c, &to, err));
     return add_bias(f, c, &to, err);
 }
@@ -250,7 +306,7 @@ static flux1_status add_all(adapter_file *f, const peft *p, flux1_error *err)
         TRY(adapter_change_read(s, t, &key, &leads, &c, err));
         if (leads)
             TRY(add_entry(f, &c, &key, p, err));
-        else if (key.role == ADAPTER_NONE)
+        else if (key.role == ADAPTER_NONE || (key.role == ADAPTER_ALPHA && !adapter_change_led(s, t->name, key.base)))
             adapter_add_stray(f, t->name);
     }
     return FLUX1_OK;
@@ -262,7 +318,9 @@ flux1_status adapter_read(adapter_file *f, flux1_error *err)
     if (is_control(f->store))
         return adapter_refuse_control(f->store->path, err);
     TRY(peft_open(f, &p, err));
-    flux1_status st = add_all(f, &p, err);
+    flux1_status st = peft_check_start(f, &p, err);
+    if (st == FLUX1_OK)
+        st = add_all(f, &p, err);
     json_free(p.json);
     return st;
 }

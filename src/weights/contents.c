@@ -50,6 +50,13 @@ static const struct {
     {"distilled_guidance_layer.in_proj.weight", "Chroma"},
     {"controlnet_x_embedder.weight", "a ControlNet"},
     {"controlnet_blocks.0.weight", "a ControlNet"},
+    {"txt_norm.weight", "Qwen-Image"},
+    {"individual_token_refiner.blocks.0.norm1.weight", "HunyuanVideo"},
+    {"cap_embedder.1.weight", "Lumina 2 or Z-Image"},
+    {"context_refiner.0.attn.to_q.weight", "Lumina 2"},
+    {"time_embed.timestep_embedder.linear_1.weight", "LongCat-Image or Bria"},
+    {"context_embedder_norm.weight", "Ovis-Image"},
+    {"time_mod_proj.weight", "Krea 2"},
     {"joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3"},
     {"conditioner.embedders.1.model.text_projection", "Stable Diffusion XL"},
     {"label_emb.0.0.weight", "Stable Diffusion XL"},
@@ -57,7 +64,7 @@ static const struct {
     {"down_blocks.0.attentions.0.norm.weight", "Stable Diffusion"},
 };
 
-enum { OTHERS = sizeof others / sizeof *others, ALIKE = 5 };
+enum { OTHERS = sizeof others / sizeof *others, ALIKE = 12 };
 
 static const char *other_model(const store *s, size_t count)
 {

@@ -72,6 +72,7 @@ static const struct {
     {".smooth_factor", "belongs to Nunchaku's packed layout (svdq), which only its own kernels read; " PLAIN},
     {".smooth_orig", "belongs to Nunchaku's packed layout (svdq), which only its own kernels read; " PLAIN},
     {".qweight", "belongs to a packed layout (Nunchaku, AWQ or GPTQ) that flux1 does not read; " PLAIN},
+    {".biases", "belongs to a model that MLX has quantised (mflux), which flux1 does not read; " PLAIN},
     {".qzeros", "belongs to a packed layout (AWQ or GPTQ) that flux1 does not read; " PLAIN},
     {".weight_scale_2", "belongs to the 4-bit type nvfp4, which flux1 does not read; " PLAIN},
     {".weight._data", "belongs to a model that quanto has quantised, which flux1 does not read; " PLAIN},

@@ -126,6 +126,14 @@ int name_levels_ours(const name_map *map, const char *name, int levels)
     return levels;
 }
 
+bool name_is_table(const char *name)
+{
+    static const char *const tables[] = {
+        "*shared.weight",          "*embed_tokens.weight",       "*relative_attention_bias.weight",
+        "*token_embedding.weight", "*position_embedding.weight", NULL};
+    return name_listed(name, tables);
+}
+
 bool name_listed(const char *name, const char *const *list)
 {
     const size_t length = strlen(name);

@@ -57,6 +57,9 @@ int name_levels(const name_map *map, const char *name, int levels);
 /* The same by our own name. */
 int name_levels_ours(const name_map *map, const char *name, int levels);
 
+/* Whether it names a table whose rows are looked up, not a layer that multiplies; whatever stands in front. */
+bool name_is_table(const char *name);
+
 /* Whether the name is in a list of whole names and "*ending"s (NULL-terminated, NULL: empty). */
 bool name_listed(const char *name, const char *const *list);
 

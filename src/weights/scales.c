@@ -198,17 +198,6 @@ static bool is_marker(const store_raw *r)
     return strcmp(r->tensor.name, MARKER) == 0 || ends_in(r->tensor.name, "." MARKER);
 }
 
-/* ComfyUI scales linear layers only. */
-static bool is_embedding(const char *name)
-{
-    static const char *const endings[] = {"shared.weight", "embed_tokens.weight", "relative_attention_bias.weight",
-                                          "token_embedding.weight", "position_embedding.weight"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (ends_in(name, endings[i]))
-            return true;
-    return false;
-}
-
 /* The marker that lies in the weight's file under a prefix of its name; NULL: there is none. */
 static const store_raw *marker_of(const store *s, const store_tensor *w)
 {
@@ -238,7 +227,7 @@ static bool has_scaled_values(const tensor *w)
 static flux1_status check_marked(const store *s, const store_raw *r, flux1_error *err)
 {
     const store_tensor *w = &r->tensor;
-    if (!is_fp8(&w->view) || w->view.scale || w->view.dims != 2 || is_embedding(w->name))
+    if (!is_fp8(&w->view) || w->view.scale || w->view.dims != 2 || name_is_table(w->name))
         return FLUX1_OK;
     const store_raw *marker = marker_of(s, w);
     if (!marker || !has_scaled_values(&w->view))

@@ -6,7 +6,7 @@
 command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
 python=${PULL_PYTHON:-python3}
 here=$(cd "$(dirname "$0")" && pwd)
-for name in HF_TOKEN HF_TOKEN_PATH HUGGING_FACE_HUB_TOKEN HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_HUB_OFFLINE HF_HUB_DOWNLOAD_TIMEOUT \
+for name in HF_TOKEN HF_TOKEN_PATH HUGGING_FACE_HUB_TOKEN HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_DOWNLOAD_TIMEOUT \
     HF_HUB_DISABLE_IMPLICIT_TOKEN http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY no_proxy NO_PROXY REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
     unset "$name"
 done
@@ -93,8 +93,11 @@ whole "$cache" "pull"
     fail "the link is not relative"
 [ "$(ls "$cache/models--org--flux/blobs" | wc -l)" -eq $(($(echo $tree | wc -w) - 1)) ] || fail "equal files do not share a blob"
 [ "$(grep -c "$big.*bytes=" "$log")" -ge 4 ] || fail "the large file did not come in parts"
+same() { find "$cache/models--org--flux/snapshots" "$cache/models--org--flux/refs/main" ! -type d -printf '%p %i\n' | sort; }
+same >../first
 flux1 pull org/flux@v1 --json
 expect_status 0 "pull again"
+same | cmp -s - ../first || fail "pull again wrote what was there (which a folder that is only read would not allow)"
 [ "$("$VALUE" bytes_received <../out)" = 0 ] && [ "$("$VALUE" blobs_fetched <../out)" = 0 ] || fail "pull again fetched: $(cat ../out)"
 [ "$(gets cdn)" -eq "$(grep -c 'cdn GET' "$log")" ] && [ "$(cat "$cache/models--org--flux/refs/v1")" = $commit ] || fail "no refs/v1"
 flux1 pull "org/flux@$commit" --quiet
@@ -149,6 +152,32 @@ refused 2 'which of its weights.*a b-Q4_0.gguf, sub/x-Q8_0.gguf' pull org/ggufs
 refused 2 'holds no files' pull org/empty
 for name in flux org/ org/a/b ../x org/x@ org/x@../y 'org/a b'; do refused 2 'not a repository' pull "$name"; done
 refused 2 'needs a repository' pull
+
+# ---- a file system without symbolic links and locks: the files lie in the snapshot, as huggingface_hub leaves them ----
+words ""
+plainly() { # cache, bytes that come, what
+    LD_PRELOAD=$NO_LINKS flux1 pull org/flux --cache-dir "$1" --json
+    expect_status 0 "$3"
+    for file in $tree; do
+        cmp -s "$original/$file" "$1/models--org--flux/snapshots/$commit/$file" || fail "$3: $file is not what the hub has"
+    done
+    [ "$(cd "$1/models--org--flux" && find . -type f | wc -l)" -eq $(($(echo $tree | wc -w) + 1)) ] || fail "$3: $(cd "$1/models--org--flux" && find .)"
+    [ "$("$VALUE" bytes_received <../out)" -eq "$2" ] || fail "$3: $("$VALUE" bytes_received <../out) bytes came, not $2"
+}
+total=$(cd "$original" && cat $tree | wc -c)
+plainly cache $((total - 240)) "no links"
+grep -q 'no symbolic links on this file system' ../err || fail "no links: it is not said"
+plainly cache 0 "no links, again"
+rm cache/models--org--flux/snapshots/$commit/vae/copy.json
+echo damaged >cache/models--org--flux/snapshots/$commit/vae/diffusion_pytorch_model.safetensors
+plainly cache $((240 + 200000)) "no links, one lost and one damaged"
+if "$python" -c 'import huggingface_hub' 2>/dev/null; then
+    LD_PRELOAD=$NO_LINKS HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_CACHE=$work/plain "$python" -c '
+import sys, huggingface_hub as h
+h.snapshot_download("org/flux", allow_patterns=sys.argv[1:])' $tree 2>../err || fail "huggingface_hub does without links"
+    plainly "$work/plain" 0 "no links, after huggingface_hub"
+fi
+rm -rf cache
 
 # ---- servers that differ ----
 for mode_words in noranges direct "direct noranges" renamed bare "bare noranges" "renamed direct"; do
@@ -234,7 +263,13 @@ status=$?
 expect_status 1 "a disk that is full"
 grep -q 'incomplete: cannot write: .*; what has come stays' ../err || fail "a disk that is full: no sentence"
 rm -rf cache file
-HF_HUB_OFFLINE=1 refused 2 'HF_HUB_OFFLINE' pull org/one
+HF_HUB_OFFLINE=1 refused 2 'HF_HUB_OFFLINE is set to 1' pull org/one
+TRANSFORMERS_OFFLINE=yes refused 2 'TRANSFORMERS_OFFLINE is set to yes' pull org/one
+for value in 0 no False ''; do
+    HF_HUB_OFFLINE=$value flux1 pull org/one --cache-dir cache
+    expect_status 0 "HF_HUB_OFFLINE=$value"
+    rm -rf cache
+done
 HF_ENDPOINT=ftp://x refused 2 'HF_ENDPOINT is "ftp://x"' pull org/one
 words ""
 
@@ -291,6 +326,16 @@ mkdir -p cache/models--org--flux/blobs
 { cat "$original/$big"; echo more; } >"$unfinished"
 echo 'other' >"cache/models--org--flux/blobs/$(blob vae/config.json)"
 pull cache "after a file that is too long and a blob that is too short"
+
+words bare # the length is not known: HTTP 416 tells that nothing is missing
+mkdir -p cache/models--org--flux/blobs
+cp "$original/$big" "$unfinished"
+pull cache "after a file that was not renamed"
+grep "cdn GET.*$big" "$log" | grep -vq 'bytes=30000013-' && fail "a file that was not renamed is fetched again"
+words bare
+mkdir -p cache/models--org--flux/blobs
+{ cat "$original/$big"; echo more; } >"$unfinished"
+pull cache "after a file that is longer than the server's"
 
 words slow
 "$FLUX1" pull org/flux --cache-dir cache --json >../first 2>../err &

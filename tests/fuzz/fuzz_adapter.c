@@ -22,7 +22,7 @@ static void read_key(const uint8_t *data, size_t size)
     for (int i = 0; i < t.count; i++)
         if (strlen(t.name[i]) >= NAME_BYTES_MAX)
             abort();
-    adapter_stranger(name);
+    adapter_stranger(name, false);
     free(name);
 }
 

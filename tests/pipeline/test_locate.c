@@ -408,6 +408,8 @@ static void adapters_are_found_by_name(void **state)
     assert_int_equal(adapter_locate(&model, "org/lora", &path, &err), FLUX1_ERR_MODEL);
     assert_non_null(strstr(err.message, "name one of them: org/lora/one.safetensors, org/lora/two.safetensors"));
     is_adapter(&model, "org/lora/two.safetensors", "more/other.safetensors");
+    cached("org--lora", "pytorch_lora_weights.safetensors", at("ui/models/loras/flux/style.safetensors"));
+    is_adapter(&model, "org/lora", "ui/models/loras/flux/style.safetensors");
     assert_int_equal(adapter_locate(&model, "nowhere", &path, &err), FLUX1_ERR_IO);
     assert_non_null(strstr(err.message, "nowhere: there is no such adapter here, in a folder loras beside the model"));
     assert_int_equal(chdir(at("more/")), 0);

@@ -50,9 +50,9 @@ static void check(flux1_context *c, const flux1_model *m, const char *file, cons
     golden_close(&g);
 }
 
-static const char *const families[] = {"kohya",      "kohya_ends", "peft",  "peft_dora", "ai_toolkit", "comfy",
-                                       "comfy_text", "onetrainer", "xlabs", "fal",       "diffsynth",  "loha",
-                                       "lokr",       "dora",       "full",  "mixed"};
+static const char *const families[] = {
+    "kohya", "kohya_ends", "peft",      "peft_dora", "ai_toolkit", "comfy", "comfy_text", "comfy_tables", "onetrainer",
+    "xlabs", "fal",        "diffsynth", "loha",      "lokr",       "dora",  "full",       "mixed"};
 enum { FAMILIES = sizeof families / sizeof *families, MERGED = 5 }; /* the last ones */
 
 /* One after the other on one session: each is built again, and has nothing of the one before. */

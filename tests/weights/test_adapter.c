@@ -70,6 +70,8 @@ static void refused(flux1_status status, const char *words, const char *header, 
 #define T(key, shape, from, to) \
     "\"" key "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
 
+#define PAIR(key) T(key ".lora_A.weight", "[1,2]", 0, 8) "," T(key ".lora_B.weight", "[4,1]", 8, 24)
+
 static void what_makes_no_sense_is_refused(void **state)
 {
     (void)state;
@@ -93,6 +95,8 @@ static void what_makes_no_sense_is_refused(void **state)
             "{" T("lora_unet_up_blocks_0_x.lora_down.weight", "[1,2]", 0,
                   8) "," T("lora_unet_up_blocks_0_x.lora_up.weight", "[4,1]", 8, 24) "}",
             24);
+    refused(FLUX1_ERR_MODEL, "HunyuanVideo, not of FLUX.1",
+            "{" PAIR("proj_out") "," T("lora_unet_double_blocks_0_img_mlp_fc1.alpha", "[]", 24, 28) "}", 28);
     refused(FLUX1_ERR_MODEL, "is it a LoRA", "{" T("x", "[1,2]", 0, 8) "}", 8);
     refused(FLUX1_ERR_UNSUPPORTED, "OFT", "{" T("proj_out.oft_blocks", "[1,2]", 0, 8) "}", 8);
     refused(FLUX1_ERR_FORMAT, "without \"proj_out.lokr_w2\"", "{" T("proj_out.lokr_w1", "[1,2]", 0, 8) "}", 8);
@@ -139,7 +143,80 @@ static void what_applies_has_its_scale(void **state)
     adapter_close(f);
 }
 
-static double scale_beside(const char *folder, const char *file, const char *config)
+/* Whole numbers too: torch.tensor(16) is one. */
+static void an_alpha_of_any_type_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        int64_t value;
+        int end;
+    } rows[] = {{"I64", 3, 32}, {"I32", -70000, 28}, {"I16", -3, 26}, {"I8", 5, 25}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char header[400];
+        adapter_file *f;
+        flux1_error err = {0};
+        memcpy(&numbers[6], &rows[i].value, sizeof rows[i].value);
+        snprintf(header, sizeof header,
+                 "{" PAIR("proj_out") ",\"proj_out.alpha\":{\"dtype\":\"%s\",\"shape\":[],"
+                                      "\"data_offsets\":[24,%d]}}",
+                 rows[i].type, rows[i].end);
+        if (open_file(header, (size_t)rows[i].end, &f, &err) != FLUX1_OK)
+            fail_msg("%s", err.message);
+        assert_true(adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE)->scale == (float)rows[i].value);
+        adapter_close(f);
+    }
+    memset(numbers, 0, sizeof numbers);
+}
+
+/* Of the alpha of no entry it is said that it does not apply. */
+static void an_alpha_alone_is_named(void **state)
+{
+    (void)state;
+    adapter_file *f;
+    flux1_error err = {0};
+    assert_int_equal(open_file("{" PAIR("proj_out") "," T("proj_out.lora_A.alpha", "[]", 24, 28) "}", 28, &f, &err),
+                     FLUX1_OK);
+    assert_string_equal(f->strays, "proj_out.lora_A.alpha");
+    adapter_close(f);
+}
+
+/* As in files that are for programs of both spellings: diffusers' counts. Two of one kind make no sense. */
+static void a_layer_in_two_spellings_counts_once(void **state)
+{
+    (void)state;
+    adapter_file *f;
+    flux1_error err = {0};
+    float first = 0;
+    numbers[0] = 1, numbers[6] = 2;
+    assert_int_equal(open_file("{" T("lora_unet_final_layer_linear.lora_down.weight", "[1,2]", 0, 8) "," T(
+                                   "lora_unet_final_layer_linear.lora_up.weight", "[4,1]", 8,
+                                   24) "," T("transformer.proj_out.lora_A.weight", "[1,2]", 24,
+                                             32) "," T("transformer.proj_out.lora_B.weight", "[4,1]", 32, 48) "}",
+                               48, &f, &err),
+                     FLUX1_OK);
+    assert_int_equal(f->count, 1);
+    assert_int_equal(f->applied, 1);
+    assert_int_equal(f->pairs, 2);
+    assert_string_equal(f->strays, "lora_unet_final_layer_linear.lora_down.weight");
+    const adapter_term *t = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE);
+    assert_int_equal(tensor_decode(&t->down->view, 0, 1, &first, &err), FLUX1_OK);
+    assert_true(first == 2);
+    numbers[0] = numbers[6] = 0;
+    adapter_close(f);
+}
+
+#define PEFT_PAIR PAIR("base_model.model.final_layer.linear")
+#define PEFT_LOHA                                                       \
+    T("base_model.model.proj_out.hada_w1_a", "[4,1]", 0, 16)            \
+    "," T("base_model.model.proj_out.hada_w1_b", "[1,2]", 16,           \
+          24) "," T("base_model.model.proj_out.hada_w2_a", "[4,1]", 24, \
+                    40) "," T("base_model.model.proj_out.hada_w2_b", "[1,2]", 40, 48)
+#define PEFT_LOKR \
+    T("base_model.model.proj_out.lokr_w1", "[2,1]", 0, 8) "," T("base_model.model.proj_out.lokr_w2", "[2,2]", 8, 24)
+
+/* The scale that an entry for proj_out has; -1: refused. */
+static double scale_beside(const char *folder, const char *file, const char *header, size_t bytes, const char *config)
 {
     const store *stores[MODEL_PARTS] = {[MODEL_TRANSFORMER] = model};
     char weights[200], beside[200];
@@ -147,10 +224,7 @@ static double scale_beside(const char *folder, const char *file, const char *con
     flux1_error err = {0};
     snprintf(weights, sizeof weights, "%s/%s", folder, file);
     snprintf(beside, sizeof beside, "%s/adapter_config.json", folder);
-    write_file(weights,
-               "{" T("base_model.model.proj_out.lora_A.weight", "[1,2]", 0,
-                     8) "," T("base_model.model.proj_out.lora_B.weight", "[4,1]", 8, 24) "}",
-               24);
+    write_file(weights, header, bytes);
     FILE *out = fopen(beside, "wb");
     assert_non_null(out);
     assert_true(fputs(config, out) >= 0);
@@ -159,28 +233,67 @@ static double scale_beside(const char *folder, const char *file, const char *con
     unlink(weights);
     unlink(beside);
     if (st != FLUX1_OK) {
-        assert_true(strstr(err.message, "adapter_config.json") || strstr(err.message, "alpha for \"proj_out\""));
+        assert_true(strstr(err.message, "adapter_config.json") ||
+                    strstr(err.message, "lora_alpha for \"base_model.model.final_layer.linear\"") ||
+                    strstr(err.message, "no finite factor") || strstr(err.message, "init_lora_weights"));
         return -1;
     }
-    const double scale = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE)->scale;
+    const adapter_term *t = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE);
+    t = t ? t : adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_WEIGHT);
+    const double scale = f->change[t->change].scale;
     adapter_close(f);
     return scale;
 }
 
-/* As PEFT's save_pretrained leaves them: rank 1, so the scale is alpha. */
+/* As PEFT's save_pretrained leaves them: rank 1, so the scale is alpha. Patterns have the file's names. */
 static void the_configuration_beside_peft_s_file_counts(void **state)
 {
     (void)state;
     char folder[] = "/tmp/flux1_adapter_XXXXXX";
     assert_non_null(mkdtemp(folder));
     const char *config = "{\"lora_alpha\": 5, \"alpha_pattern\": {}, \"r\": 1, \"use_rslora\": false}";
-    assert_true(scale_beside(folder, "adapter_model.safetensors", config) == 5);
-    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"alpha_pattern\": {\"proj_out\": 3}}") == 3);
-    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\"") == -1);
-    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\": \"5\"}") == -1);
-    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\": null}") == 1);
-    assert_true(scale_beside(folder, "style.safetensors", config) == 1);
+#define BESIDE(file, config) scale_beside(folder, file, "{" PEFT_PAIR "}", 24, config)
+    assert_true(BESIDE("adapter_model.safetensors", config) == 5);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"alpha_pattern\": {\"final_layer.linear\": 3}}") == 3);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"lora_alpha\"") == -1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"lora_alpha\": \"5\"}") == -1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"lora_alpha\": null}") == 1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"lora_alpha\": 1e300}") == -1);
+    assert_true(BESIDE("style.safetensors", config) == 1);
     assert_int_equal(rmdir(folder), 0);
+}
+
+/* LoHa of rank 1; LoKr of two whole factors, whose rank is in the configuration alone. */
+static void peft_s_loha_and_lokr_have_their_alpha_there(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/flux1_adapter_XXXXXX";
+    const char *file = "adapter_model.safetensors", *loha = "{" PEFT_LOHA "}", *lokr = "{" PEFT_LOKR "}";
+    assert_non_null(mkdtemp(folder));
+    assert_true(scale_beside(folder, file, loha, 48, "{\"alpha\": 16, \"r\": 1, \"lora_alpha\": 2}") == 16);
+    assert_true(scale_beside(folder, file, lokr, 24, "{\"alpha\": 6, \"r\": 4}") == 1.5);
+    assert_true(scale_beside(folder, file, lokr, 24, "{\"alpha\": 6, \"r\": 4, \"rank_pattern\": {\"proj_out\": 2}}") ==
+                3);
+    assert_true(scale_beside(folder, file, lokr, 24, "{\"alpha\": 6}") == 1);
+    assert_true(scale_beside(folder, file, lokr, 24, "{\"alpha\": 6, \"r\": 0}") == 1);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* A file that only makes sense with weights that PEFT has changed. */
+static void a_training_on_other_weights_is_refused(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/flux1_adapter_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"pissa_niter_4\"}") == -1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"OLoRA\"}") == -1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"gaussian\", \"lora_alpha\": 2}") == 2);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": true, \"lora_alpha\": 2}") == 2);
+    assert_int_equal(rmdir(folder), 0);
+    refused(FLUX1_ERR_UNSUPPORTED, "(init_lora_weights is \"pissa\")",
+            "{\"__metadata__\":{\"lora_adapter_metadata\":\"{\\\"transformer.init_lora_weights\\\": "
+            "\\\"pissa\\\"}\"}," PAIR("transformer.proj_out") "}",
+            24);
 }
 
 /* BFL has shift before scale, diffusers the other way round. */
@@ -247,8 +360,6 @@ static void expect_merged(const char *header, const float *values, size_t count_
     expect_one(&use, name);
     adapter_close(f);
 }
-
-#define PAIR(key) T(key ".lora_A.weight", "[1,2]", 0, 8) "," T(key ".lora_B.weight", "[4,1]", 8, 24)
 
 static void every_kind_by_hand(void **state)
 {
@@ -337,6 +448,17 @@ static void layers_are_known_behind_every_prefix(void **state)
         {"transformer.double_blocks.3.txt_attn.qkv.1", "transformer_blocks.3.attn.add_k_proj", MODEL_TRANSFORMER},
         {"transformer.single_blocks.3.linear1.3", "single_transformer_blocks.3.proj_mlp", MODEL_TRANSFORMER},
         {"transformer.img_in.proj", "x_embedder", MODEL_TRANSFORMER},
+        {"lora_te1_encoder_layers_3_mlp_fc1", "text_model.encoder.layers.3.mlp.fc1", MODEL_CLIP},
+        {"text_encoder.encoder.layers.3.self_attn.q_proj", "text_model.encoder.layers.3.self_attn.q_proj", MODEL_CLIP},
+        {"lora_unet_model_diffusion_model_double_blocks_3_txt_mlp_0", "transformer_blocks.3.ff_context.net.0.proj",
+         MODEL_TRANSFORMER},
+        {"lora_te1.text_model.encoder.layers.3.mlp.fc1", "text_model.encoder.layers.3.mlp.fc1", MODEL_CLIP},
+        {"lora_te2.encoder.block.0.layer.0.SelfAttention.q", "encoder.block.0.layer.0.SelfAttention.q", MODEL_T5},
+        {"blocks.3.norm1_b.linear", "transformer_blocks.3.norm1_context.linear", MODEL_TRANSFORMER},
+        {"blocks.3.attn.b_to_out", "transformer_blocks.3.attn.to_add_out", MODEL_TRANSFORMER},
+        {"blocks.3.ff_a.2", "transformer_blocks.3.ff.net.2", MODEL_TRANSFORMER},
+        {"single_blocks.3.norm.linear", "single_transformer_blocks.3.norm.linear", MODEL_TRANSFORMER},
+        {"single_blocks.3.proj_out", "single_transformer_blocks.3.proj_out", MODEL_TRANSFORMER},
         {"base_model.model.", NULL, MODEL_TRANSFORMER},
         {"lora_te2_text_model_encoder_layers_3_self_attn_q_proj", NULL, MODEL_T5}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -355,7 +477,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(what_applies_has_its_scale),
+        cmocka_unit_test(an_alpha_of_any_type_counts),
+        cmocka_unit_test(an_alpha_alone_is_named),
+        cmocka_unit_test(a_layer_in_two_spellings_counts_once),
         cmocka_unit_test(the_configuration_beside_peft_s_file_counts),
+        cmocka_unit_test(peft_s_loha_and_lokr_have_their_alpha_there),
+        cmocka_unit_test(a_training_on_other_weights_is_refused),
         cmocka_unit_test(halves_are_swapped_with_their_offsets),
         cmocka_unit_test(every_kind_by_hand),
         cmocka_unit_test(what_does_not_fit_is_named_with_both_shapes),

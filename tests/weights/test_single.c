@@ -165,8 +165,15 @@ static void other_models_are_named(void **state)
     }
     static const char *const alike[][2] = {{"distilled_guidance_layer.in_proj.weight", "Chroma"},
                                            {"controlnet_x_embedder.weight", "ControlNet"},
+                                           {"txt_norm.weight", "Qwen-Image"},
+                                           {"txt_in.individual_token_refiner.blocks.0.norm1.weight", "HunyuanVideo"},
+                                           {"cap_embedder.1.weight", "Z-Image"},
+                                           {"context_refiner.0.attn.to_q.weight", "Lumina 2"},
+                                           {"time_embed.timestep_embedder.linear_1.weight", "LongCat-Image"},
+                                           {"context_embedder_norm.weight", "Ovis-Image"},
+                                           {"time_mod_proj.weight", "Krea 2"},
                                            {"double_stream_modulation_img.lin.weight", "FLUX.2"}};
-    for (size_t i = 0; i < 3; i++) { /* beside tensors that FLUX.1 has too */
+    for (size_t i = 0; i < sizeof alike / sizeof *alike; i++) { /* beside tensors that FLUX.1 has too */
         begin("");
         add("double_blocks.0.img_attn.qkv.weight", "F32", "[3,1]", NULL, 12);
         add(alike[i][0], "F32", "[1]", NULL, 4);
@@ -185,8 +192,9 @@ static void packed_layouts_are_named(void **state)
                                            {"proj_out.qweight", "AWQ"},
                                            {"img_in.weight_scale_2", "nvfp4"},
                                            {"proj_out.weight._data", "quanto"},
+                                           {"proj_out.biases", "MLX"},
                                            {"proj_out.weight:qdata", "torchao"}};
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int known = 0; known < 2; known++) {
             begin("");
             add(cases[i][0], "F32", "[1]", NULL, 4);

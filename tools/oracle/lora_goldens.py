@@ -183,6 +183,15 @@ def comfy_text():
     return f
 
 
+def comfy_tables():
+    """What ComfyUI's extraction makes of tables, in which rows are looked up: nothing is multiplied there that a pair could run beside."""
+    f = Family(17)
+    for part, layer, rows, cols in (("clip_l", "text_model.embeddings.position_embedding", 77, 32), ("clip_l", "text_model.embeddings.token_embedding", 500, 32),
+                                    ("t5xxl", "shared", 416, 32), ("t5xxl", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias", 32, 2)):
+        f.pair(layer, rows, cols, key=f"text_encoders.{part}.transformer.{layer}")
+    return f
+
+
 def onetrainer():
     f = Family(8, "lora_transformer_", flat=True)
     f.pair("transformer_blocks.0.attn.to_out.0", HIDDEN, HIDDEN)
@@ -291,7 +300,7 @@ def mixed():
     return f
 
 
-FAMILIES = (kohya, kohya_ends, peft, peft_dora, ai_toolkit, comfy, comfy_text, onetrainer, xlabs, fal, diffsynth, loha, lokr, dora, full, mixed)
+FAMILIES = (kohya, kohya_ends, peft, peft_dora, ai_toolkit, comfy, comfy_text, comfy_tables, onetrainer, xlabs, fal, diffsynth, loha, lokr, dora, full, mixed)
 MAPPED = ("kohya", "peft", "peft_dora", "ai_toolkit", "comfy", "xlabs")
 AT_ONE = ("peft_dora",)  # PEFT puts the strength inside of the norm: another definition, but for 1
 
