@@ -44,13 +44,16 @@ target_link_options(pipeline_test_hosts PRIVATE -Wl,--wrap=processes_count,--wra
 add_executable(pipeline_processes pipeline/test_processes.c)
 set_target_properties(pipeline_processes PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 target_include_directories(pipeline_processes PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-target_link_options(pipeline_processes PRIVATE -Wl,--wrap=ops_begin)
+target_link_options(pipeline_processes PRIVATE -Wl,--wrap=ops_begin,--wrap=store_sample,--wrap=ops_cpu_multiplies_bf16)
 target_link_libraries(pipeline_processes PRIVATE support_pipeline module_pipeline PkgConfig::CMOCKA)
 foreach(run "2;2x1;host" "2;1x2;" "2;2x2;" "4;2x2;")
   list(GET run 0 processes)
   list(GET run 1 shape)
   list(GET run 2 encoders)
   processes_test(pipeline_processes_${shape} ${processes} $<TARGET_FILE:pipeline_processes> ${shape} ${encoders})
+endforeach()
+foreach(mixed mixed-int8 mixed-bf16)
+  processes_test(pipeline_processes_${mixed} 2 $<TARGET_FILE:pipeline_processes> 2x1 ${mixed})
 endforeach()
 
 # the tools

@@ -14,15 +14,28 @@ static void destroy_comms(mesh *m)
     }
 }
 
-cut mesh_together(const mesh_config *c, const mesh_device *d, int rank)
+/* Where a rank is. */
+typedef struct rank_place {
+    cut here;    /* ranks of the same process */
+    int threads; /* of all of them */
+} rank_place;
+
+static rank_place place_of(const mesh_config *c, const mesh_device *d, int rank)
 {
-    int first = 0, count = mesh_ranks(c), i = 0;
-    if (d->processes)
+    int first = 0, count = mesh_ranks(c), threads = d->config.threads, i = -1;
+    if (d->processes) {
         do
-            processes_ranks(d->processes, i++, mesh_ranks(c), &first, &count);
+            processes_ranks(d->processes, ++i, mesh_ranks(c), &first, &count);
         while (rank >= first + count);
-    return (cut){first, count};
+        threads = processes_info(d->processes, i)->threads;
+    } else if (d->together) {
+        first = rank - rank % d->together;
+        count = (int)i64_min(d->together, count - first);
+    }
+    return (rank_place){{first, count}, threads};
 }
+
+cut mesh_together(const mesh_config *c, const mesh_device *d, int rank) { return place_of(c, d, rank).here; }
 
 /* Of the ranks first, first + step … (`size`), those in other processes. */
 static int away(cut here, int first, int step, int size)
@@ -49,10 +62,10 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     mesh_set_rank(&m, c, rank);
     ops_config config = d->config;
     config.err = err;
-    const cut here = mesh_together(c, d, rank);
-    config.threads = (int)i64_max(1, config.threads / here.count);
+    const rank_place place = place_of(c, d, rank);
+    config.threads = (int)i64_max(1, place.threads / place.here.count);
     TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
-    TRY_CLEANUP(create_comms(&m, here));
+    TRY_CLEANUP(create_comms(&m, place.here));
     TRY_CLEANUP(body(arg, &m));
     *count = *ops_dry_count(m.o);
 cleanup:

@@ -73,6 +73,7 @@ typedef struct mesh_device {
     ops_device **own;            /* [ranks]: one each, linked if the kind has links; NULL: they share `device` */
     ops_config config;           /* threads: of all ranks of this process together */
     bool alike;                  /* of plans: ranks that do the same are run dry once, and have no weights in common */
+    int together;                /* of plans for other machines: ranks of one process, one behind the other; 0: all */
     struct processes *processes; /* over which the ranks are spread; NULL: all are in this process. Then `own` has this
                                   * process's ranks only, and the processes call mesh_open, mesh_run … alike */
 } mesh_device;

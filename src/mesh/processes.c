@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, RANKS_MAX = 1024, WHO_MAX = 160 };
+enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, RANKS_MAX = 1024, WHO_MAX = 160, THREADS_MAX = 4096 };
 enum { TAG_GENERATION = 1 << 22, TAG_KIND = 1 << 20, TAG_FROM = 1 << 10, TAGS = 1 << 23 };
 enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE, FRAME_CLOCK };
 enum { CLOCK_TRIPS = 16 };
@@ -26,7 +26,9 @@ typedef struct greeting {
     int64_t pid;
     uint64_t memory;
     control_address address; /* the leader's */
-    uint8_t later[256];
+    char more[192];          /* of a long version */
+    int32_t cores, threads;
+    uint8_t later[56];
 } greeting;
 
 /* How an order went for one process, and for all. As it is sent, the counts and the message follow. */
@@ -80,6 +82,7 @@ struct processes {
     int asked_who;      /* −1: the answer is there */
     double heard, told; /* the answer: when it came, and what it says */
     bool alike;         /* all processes have failed to open in the same way: MPI ends as it should */
+    atomic_int *cancel; /* processes_cancels'; may be NULL */
 };
 
 int processes_count(const processes *p) { return p->count; }
@@ -131,12 +134,21 @@ static void name_process(const processes *p, int index, char who[WHO_MAX])
 
 /* ---- failures; functions that end in _locked are called with the lock ---- */
 
-/* Nothing works any more. */
+/* What is computed in the order at hand nobody wants. */
+static void cancel_locked(processes *p)
+{
+    if (p->cancel)
+        atomic_store_explicit(p->cancel, 1, memory_order_relaxed);
+}
+
+/* Nothing works any more. The leader may be at work on its own, and says at its next order what has happened. */
 static void break_locked(processes *p, const char *sentence)
 {
     if (p->gone)
         return;
     p->gone = true;
+    if (p->index > 0)
+        cancel_locked(p);
     snprintf(p->sentence, sizeof p->sentence, "%s", sentence);
     pthread_cond_broadcast(&p->changed);
     if (p->engine)
@@ -158,6 +170,8 @@ static bool abort_locked(processes *p, int by)
     p->aborted = p->epoch + 1;
     if (p->first < 0)
         p->first = by;
+    if (by != p->index)
+        cancel_locked(p);
     if (p->engine)
         engine_abort(p->engine);
     return true;
@@ -179,6 +193,13 @@ static void abort_by_locked(processes *p, int by)
         pass_on_abort_locked(p, by);
     else
         control_send(p->control, 0, FRAME_ABORT, &p->epoch, sizeof p->epoch);
+}
+
+void processes_cancels(processes *p, atomic_int *flag)
+{
+    pthread_mutex_lock(&p->lock);
+    p->cancel = flag;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void processes_abort(processes *p)
@@ -500,6 +521,7 @@ static void hear_leader_locked(processes *p, int type, const void *bytes, size_t
     case FRAME_GONE: sentence_locked(p, bytes, size); break;
     case FRAME_BYE:
         p->over = p->left[0] = true;
+        cancel_locked(p);
         if (p->engine)
             engine_abort(p->engine); /* nobody answers any more */
         pthread_cond_broadcast(&p->changed);
@@ -532,11 +554,14 @@ static void lost(void *arg, int who, const char *cause)
 
 /* ---- orders ---- */
 
+/* A follower may have heard of its failure before it takes the order. */
 static void begin_order_locked(processes *p)
 {
     p->failed = false;
     if (p->aborted != p->epoch + 1 && !p->over)
         engine_resume(p->engine);
+    else
+        cancel_locked(p);
 }
 
 flux1_status processes_order(processes *p, const void *bytes, size_t size, flux1_error *err)
@@ -679,18 +704,44 @@ static flux1_status make_room(processes *p, flux1_error *err)
     return ok ? FLUX1_OK : error_oom(err, 0, "the processes");
 }
 
+static greeting greeting_of(const process_info *mine)
+{
+    greeting g = {
+        .pid = mine->pid, .memory = mine->memory, .cores = (int32_t)mine->cores, .threads = (int32_t)mine->threads};
+    const size_t length = strnlen(mine->version, sizeof mine->version - 1),
+                 head = length < sizeof g.version ? length : sizeof g.version - 1;
+    snprintf(g.host, sizeof g.host, "%s", mine->host);
+    memcpy(g.version, mine->version, head);
+    memcpy(g.more, mine->version + head, length - head);
+    return g;
+}
+
+static void take_greeting(greeting *g, process_info *to)
+{
+    g->host[sizeof g->host - 1] = g->version[sizeof g->version - 1] = g->more[sizeof g->more - 1] = '\0';
+    *to = (process_info){.pid = (int)g->pid, .memory = g->memory, .cores = g->cores, .threads = g->threads};
+    snprintf(to->host, sizeof to->host, "%s", g->host);
+    snprintf(to->version, sizeof to->version, "%s%s", g->version, g->more);
+}
+
+/* Of the others nothing is believed that could not be. */
+static void share_cores(process_info *p)
+{
+    if (p->threads < 1)
+        p->threads = p->cores > p->on_host ? p->cores / p->on_host : 1;
+    if (p->threads > THREADS_MAX)
+        p->threads = THREADS_MAX;
+}
+
 static void take_greetings(processes *p, greeting *all)
 {
-    for (int i = 0; i < p->count; i++) {
-        process_info *to = &p->info[i];
-        all[i].host[sizeof all[i].host - 1] = all[i].version[sizeof all[i].version - 1] = '\0';
-        *to = (process_info){.pid = (int)all[i].pid, .memory = all[i].memory};
-        snprintf(to->host, sizeof to->host, "%s", all[i].host);
-        snprintf(to->version, sizeof to->version, "%s", all[i].version);
-    }
     for (int i = 0; i < p->count; i++)
+        take_greeting(&all[i], &p->info[i]);
+    for (int i = 0; i < p->count; i++) {
         for (int j = 0; j < p->count; j++)
             p->info[i].on_host += strcmp(p->info[i].host, p->info[j].host) == 0;
+        share_cores(&p->info[i]);
+    }
 }
 
 /* On every process the same. */
@@ -732,12 +783,10 @@ static flux1_status join(processes *p, const control_address *address, const con
 static flux1_status introduce(processes *p, const process_info *mine, flux1_error *err)
 {
     const control_events events = {.frame = hear, .lost = lost, .arg = p};
-    greeting hello = {.pid = mine->pid, .memory = mine->memory}, *all = calloc((size_t)p->count, sizeof *all);
+    greeting hello = greeting_of(mine), *all = calloc((size_t)p->count, sizeof *all);
     flux1_status st = FLUX1_OK;
     if (!all)
         return error_oom(err, 0, "the processes");
-    snprintf(hello.host, sizeof hello.host, "%s", mine->host);
-    snprintf(hello.version, sizeof hello.version, "%s", mine->version);
     if (p->index == 0 && p->count > 1)
         st =
             control_listen(p->count, &events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, &hello.address, &p->control, err);

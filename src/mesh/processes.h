@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,9 +27,11 @@ bool processes_launched(void);
 typedef struct process_info {
     char host[64];
     int pid;
-    char version[64]; /* of flux1, and of what the processes must have in common */
-    uint64_t memory;  /* bytes of the host's memory that the process may use */
-    int on_host;      /* number of processes on the same host, itself included */
+    char version[255]; /* of flux1, and of what the processes must have in common */
+    uint64_t memory;   /* bytes of the host's memory that the process may use */
+    int cores;         /* of the host */
+    int threads;       /* of all the process's ranks together; told as 0: its share of the cores */
+    int on_host;       /* number of processes on the same host, itself included */
 } process_info;
 
 /* Joins the processes; waits for all of them. mine: what this process tells of itself (on_host is filled in).
@@ -80,6 +83,10 @@ flux1_status processes_clock(processes *p, int index, double *offset, flux1_erro
  * failure the processes are fit for the next order, unless one is gone: then this and every later call returns
  * FLUX1_ERR_COMM and names it. */
 flux1_status processes_agree(processes *p, flux1_status mine, const char *message, flux1_error *err);
+
+/* *flag becomes 1 when another process fails or is cancelled in the order at hand, and in a follower when its leader is
+ * gone: what this process computes then nobody wants. Nobody sets it back but the caller. It outlives p. */
+void processes_cancels(processes *p, atomic_int *flag);
 
 /* This process has failed or is cancelled in the order at hand: every wait for data of this order, in all processes,
  * returns FLUX1_ERR_COMM soon. From any thread. Ends with processes_agree. */

@@ -1,6 +1,7 @@
 /* A context made and ended: its devices, its mesh, the processes that it shares it with. */
 #include "pipeline/context.h"
 
+#include "pipeline/arithmetic.h"
 #include "pipeline/session.h"
 #include "pipeline/team.h"
 #include "pipeline/text_cache.h"
@@ -202,12 +203,12 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
 /* And what follows from their number on this host. */
 static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, int first, mesh_device *d)
 {
-    int sharing = c->processes ? processes_info(c->processes, processes_index(c->processes))->on_host : 1;
-    int cores = cpu_physical_cores();
     TRY(open_own_devices(c, first, d));
     for (int r = 0; d->config.fp8 && d->own && r < team_ranks(c).count; r++)
         TRY(check_fp8(&d->own[r]->info, &c->error));
-    d->config.threads = p->threads ? p->threads : cores > sharing ? cores / sharing : 1;
+    d->config.threads = c->processes ? processes_info(c->processes, processes_index(c->processes))->threads
+                        : p->threads ? p->threads
+                                     : cpu_physical_cores();
     d->processes = mesh_ranks(context_mesh(c, d)) > 1 ? c->processes : NULL;
     sessions_tell_notes(c, d->kind);
     return FLUX1_OK;
@@ -215,21 +216,28 @@ static flux1_status set_up_device(flux1_context *c, const flux1_context_params *
 
 /* ---- processes ---- */
 
-/* What all processes must have in common; whether there is a cache, too, since the first one plans for all. The end of
- * a long one is cut. */
+/* What all processes must have in common; whether there is a cache, too, since the first one plans for all. Encoders on
+ * the host are the first one's alone. */
 static void describe_version(const flux1_context *c, char *out, size_t room)
 {
     const mesh_config *m = &c->mesh;
-    int n = snprintf(out, room, "%s, %s, mesh %dx%d %d@%d %d@%d, %s %s", flux1_version(),
-                     c->cache ? "cache" : "no cache", m->shape[0], m->shape[1], m->sp, m->sp_axis, m->tp, m->tp_axis,
-                     c->device.kind->name, context_dtype(c));
-    if (c->has_text_device && n > 0 && (size_t)n < room)
-        snprintf(out + n, room - (size_t)n, ", %s", c->text_device.kind->name);
+    char arithmetic[ARITHMETIC_TEXT];
+    arithmetic_describe(&c->device.config, c->device.device, arithmetic);
+    int n =
+        snprintf(out, room, "%s, %s, mesh %dx%d %d@%d %d@%d, %s %s", flux1_version(), c->cache ? "cache" : "no cache",
+                 m->shape[0], m->shape[1], m->sp, m->sp_axis, m->tp, m->tp_axis, c->device.kind->name, arithmetic);
+    if (!c->has_text_device || n < 0 || (size_t)n >= room)
+        return;
+    arithmetic_describe(&c->text_device.config, c->text_device.device, arithmetic);
+    const bool shared = mesh_ranks(&c->text_mesh) > 1;
+    snprintf(out + n, room - (size_t)n, ", encoders %s%s%s", c->text_device.kind->name, shared ? " " : "",
+             shared ? arithmetic : "");
 }
 
-static flux1_status join_processes(flux1_context *c)
+static flux1_status join_processes(flux1_context *c, const flux1_context_params *params)
 {
-    process_info mine = {.pid = (int)getpid(), .memory = c->max_memory};
+    process_info mine = {
+        .pid = (int)getpid(), .memory = c->max_memory, .cores = cpu_physical_cores(), .threads = params->threads};
     int ranks = mesh_ranks(&c->mesh);
     gethostname(mine.host, sizeof mine.host - 1);
     describe_version(c, mine.version, sizeof mine.version);
@@ -237,8 +245,10 @@ static flux1_status join_processes(flux1_context *c)
         return error_oom(&c->error, sizeof *c->order, "orders between processes");
     TRY(processes_open(&mine, &c->processes, &c->error));
     int count = processes_count(c->processes);
-    if (count <= ranks)
+    if (count <= ranks) {
+        processes_cancels(c->processes, &c->cancel);
         return FLUX1_OK;
+    }
     if (!team_leads(c)) { /* all end together, at the first one's word */
         const void *bytes;
         size_t size;
@@ -284,7 +294,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     if (c->has_text_device)
         TRY(find_device(c, p, on_host ? "cpu" : p->encoder_device, p->dtype, &c->text_device, &text_first));
     if (p->processes)
-        TRY(join_processes(c));
+        TRY(join_processes(c, p));
     TRY(set_up_device(c, p, first, &c->device));
     if (device_memory(c))
         c->max_device_memory = p->max_device_memory ? p->max_device_memory : device_memory(c);

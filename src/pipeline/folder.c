@@ -3,6 +3,7 @@
 #include "base/builder.h"
 #include "base/file.h"
 #include "flux1.h"
+#include "pipeline/content.h"
 #include "pipeline/parts.h"
 #include "pipeline/stages.h"
 
@@ -397,7 +398,8 @@ cleanup:
 
 static const char *named(const char *path) { return path[0] ? path : NULL; }
 
-flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err)
+flux1_status folder_open_source(const model_source *source, uint64_t content, struct flux1_model **out,
+                                flux1_error *err)
 {
     model_paths paths = {
         .model = named(source->model), .tokenizers = named(source->tokenizers), .variant = named(source->variant)};
@@ -405,7 +407,7 @@ flux1_status folder_open_source(const model_source *source, struct flux1_model *
         paths.part[c] = named(source->part[c]);
     TRY(source->synthetic ? folder_synthetic(source->model, source->weights, true, out, err)
                           : folder_open_parts(&paths, out, err));
-    if ((*out)->source.sizes == source->sizes)
+    if ((*out)->source.sizes == source->sizes && (!content || content_of(*out) == content))
         return FLUX1_OK;
     folder_close(*out);
     *out = NULL;

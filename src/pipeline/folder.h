@@ -105,8 +105,9 @@ void folder_close(struct flux1_model *m);
 /* What the user calls it, else the last part of its path. */
 const char *folder_name(const struct flux1_model *m);
 
-/* FLUX1_ERR_MODEL if what is there has other sizes. */
-flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err);
+/* FLUX1_ERR_MODEL if what is there has other sizes, or other content (content_of; 0: that is not asked). */
+flux1_status folder_open_source(const model_source *source, uint64_t content, struct flux1_model **out,
+                                flux1_error *err);
 
 /* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. path NULL: those that are compiled in. */
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,

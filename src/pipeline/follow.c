@@ -62,8 +62,9 @@ static void close_unused(follower *f)
     }
 }
 
-static flux1_status open_model(follower *f, const model_source *source, const flux1_model **out)
+static flux1_status open_model(follower *f, const take_order *t, const flux1_model **out)
 {
+    const model_source *source = &t->source;
     flux1_error *err = &f->context->error;
     known *k;
     for (k = f->models; k; k = k->next)
@@ -73,7 +74,7 @@ static flux1_status open_model(follower *f, const model_source *source, const fl
         }
     if (!(k = calloc(1, sizeof *k)))
         return error_oom(err, sizeof *k, "a model");
-    flux1_status st = folder_open_source(source, &k->model, err);
+    flux1_status st = folder_open_source(source, t->content, &k->model, err);
     if (st != FLUX1_OK) {
         free(k);
         return st;
@@ -87,7 +88,22 @@ static flux1_status open_model(follower *f, const model_source *source, const fl
 
 /* ---- adapters ---- */
 
-static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t number, const char *path,
+/* One of another content would make another picture on the ranks of this process alone. */
+static flux1_status open_same_adapter(follower *f, const flux1_model *m, const char *path, uint64_t content,
+                                      struct flux1_adapter **out)
+{
+    flux1_error *err = &f->context->error;
+    TRY(adapter_open_for(m, path, out, err));
+    if (store_sample((*out)->file->store) == content)
+        return FLUX1_OK;
+    adapter_leave(*out);
+    return error_set(err, FLUX1_ERR_MODEL,
+                     "%s: this adapter is not the one that the leading process has under that name; copy it to all "
+                     "hosts",
+                     path);
+}
+
+static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t number, const char *path, uint64_t content,
                                  struct flux1_adapter **out)
 {
     for (int i = 0; i < ADAPTERS_KNOWN; i++)
@@ -96,7 +112,7 @@ static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t num
             *out = f->adapters[i].adapter;
             return FLUX1_OK;
         }
-    TRY(adapter_open_for(m, path, out, &f->context->error));
+    TRY(open_same_adapter(f, m, path, content, out));
     known_adapter *place = &f->adapters[f->next_adapter++ % ADAPTERS_KNOWN];
     adapter_leave(place->adapter);
     *place = (known_adapter){number, *out};
@@ -107,7 +123,7 @@ static flux1_status open_adapters(follower *f, const flux1_model *m, const take_
 {
     *out = (adapter_set){.count = t->adapters};
     for (int i = 0; i < t->adapters; i++) {
-        TRY(open_adapter(f, m, t->adapter[i].number, t->adapter[i].path, &out->adapter[i]));
+        TRY(open_adapter(f, m, t->adapter[i].number, t->adapter[i].path, t->adapter[i].content, &out->adapter[i]));
         out->scale[i] = t->adapter[i].scale;
     }
     return FLUX1_OK;
@@ -158,7 +174,7 @@ static flux1_status take_as_told(follower *f, uint64_t number, parcel *p, take_o
         return error_set(&c->error, FLUX1_ERR_COMM, "the leading process has an encoder_device, this one has none");
     TRY(session_find(c, t->text ? &c->text_device : &c->device, number, &s));
     TRY(add_member(f, s, &m));
-    TRY(open_model(f, &t->source, &model));
+    TRY(open_model(f, t, &model));
     TRY(open_adapters(f, model, t, &adapters));
     session_use(c, s, model, &adapters);
     mesh_profile(s->mesh, c->profile);

@@ -5,6 +5,7 @@
 #include "model/encoders.h"
 #include "model/vae.h"
 #include "pipeline/arithmetic.h"
+#include "pipeline/content.h"
 #include "pipeline/context.h"
 #include "pipeline/team.h"
 
@@ -299,9 +300,11 @@ flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err)
     TRY(parcel_int(p, "a model's dtype", 0, DTYPE_COUNT - 1, &weights, err));
     m->weights = (dtype)weights;
     TRY(parcel_u64(p, "a model's sizes", &m->sizes, err));
+    TRY(parcel_u64(p, "a model's content", &t->content, err));
     TRY(parcel_int(p, "the number of adapters", 0, ADAPTERS_MAX, &t->adapters, err));
     for (int i = 0; i < t->adapters; i++) {
         TRY(parcel_u64(p, "an adapter's number", &t->adapter[i].number, err));
+        TRY(parcel_u64(p, "an adapter's content", &t->adapter[i].content, err));
         TRY(parcel_float(p, "an adapter's scale", &t->adapter[i].scale, err));
         TRY(parcel_text(p, "an adapter's path", t->adapter[i].path, sizeof t->adapter[i].path, err));
     }
@@ -320,6 +323,7 @@ static flux1_status list_adapters(const adapter_set *set, take_order *t, flux1_e
     for (int i = 0; i < t->adapters; i++) {
         const struct flux1_adapter *a = set->adapter[i];
         t->adapter[i].number = a->number;
+        t->adapter[i].content = store_sample(a->file->store);
         t->adapter[i].scale = set->scale[i];
         if (strlen(a->path) >= FOLDER_PATH_MAX)
             return error_set(err, FLUX1_ERR_LIMIT, "%s: a path of more than %d bytes", a->path, FOLDER_PATH_MAX - 1);
@@ -328,8 +332,9 @@ static flux1_status list_adapters(const adapter_set *set, take_order *t, flux1_e
     return FLUX1_OK;
 }
 
-static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const flux1_model *m,
-                               const adapter_set *adapters)
+/* found: the session, NULL for a new one. */
+static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const session *found,
+                               const flux1_model *m, const adapter_set *adapters)
 {
     parcel *p = c->order;
     order what = ORDER_TAKE;
@@ -344,6 +349,7 @@ static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t 
         return error_oom(&c->error, sizeof *t, "an order");
     t->text = d != &c->device;
     t->source = m->source;
+    t->content = found && found->model == m->source.number ? 0 : content_of(m);
     TRY_CLEANUP(list_adapters(adapters, t, &c->error));
     parcel_begin(p);
     TRY_CLEANUP(team_describe(p, &what, &number, &c->error));
@@ -369,7 +375,7 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
         if (!s->busy && s->device == d && (!found || s->model == m->source.number))
             found = s;
     uint64_t number = found ? found->number : ++c->last_session;
-    TRY(order_take(c, d, number, m, adapters));
+    TRY(order_take(c, d, number, found, m, adapters));
     TRY(end_of_order(c, d, session_find(c, d, number, &found)));
     session_use(c, found, m, adapters);
     found->busy = true;

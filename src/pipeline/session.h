@@ -94,9 +94,10 @@ void sessions_close(struct flux1_context *c);
 typedef struct take_order {
     bool text; /* on the encoders' device */
     model_source source;
+    uint64_t content; /* content_of's; 0: the session has the model already */
     int adapters;
     struct {
-        uint64_t number; /* in the process that it comes from */
+        uint64_t number, content; /* in the process that it comes from; store_sample's */
         float scale;
         char path[FOLDER_PATH_MAX];
     } adapter[ADAPTERS_MAX];

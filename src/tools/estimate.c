@@ -199,9 +199,17 @@ static flux1_status told(estimator *e, flux1_status st)
     return st == FLUX1_OK ? st : error_set(&e->job.c->error, st, "%s", e->shadow->error.message);
 }
 
+/* On a CPU the ranks of a chip are threads of one process, those of others are behind a network. */
+static void take_shape(estimator *e, const mesh_config *shape)
+{
+    const machine *m = e->job.machine;
+    e->shadow->mesh = *shape;
+    e->shadow->device.together = m->this_cpu ? (int)machine_share(m, mesh_ranks(shape)) : 0;
+}
+
 flux1_status estimator_texts(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS])
 {
-    e->shadow->mesh = *shape;
+    take_shape(e, shape);
     part[ESTIMATE_CLIP].times = part[ESTIMATE_T5].times = 1;
     TRY(told(e, hear_texts(e, part)));
     return hold_texts(e, part);
@@ -209,7 +217,7 @@ flux1_status estimator_texts(estimator *e, const mesh_config *shape, estimate_pa
 
 flux1_status estimator_pictures(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS])
 {
-    e->shadow->mesh = *shape;
+    take_shape(e, shape);
     part[ESTIMATE_OPENING].times = part[ESTIMATE_DECODE].times = 1;
     part[ESTIMATE_STEP].times = e->job.r->steps;
     flux1_status st = hear_denoiser(e, part);
@@ -234,7 +242,7 @@ flux1_status estimator_draw(estimator *e, const mesh_config *shape, timeline *t,
 {
     denoiser d;
     ops_count count;
-    e->shadow->mesh = *shape;
+    take_shape(e, shape);
     flux1_status st = denoiser_plan(e->shadow, e->job.model, e->job.r, 1, &d);
     if (st != FLUX1_OK)
         return told(e, st);

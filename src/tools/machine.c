@@ -229,7 +229,7 @@ static flux1_status read_chip(const json_value *root, const char *name, machine 
 {
     static const char *const chips[] = {"this-cpu"}, *const layouts[] = {"rows", "tiles"};
     int chip = -1, layout = 0;
-    int64_t banks = 1;
+    int64_t banks = 1, wide = m->wide_cell;
     TRY(get_word(root, name, "chip", chips, 1, &chip, err));
     TRY(get_word(root, name, "layout", layouts, 2, &layout, err));
     TRY(get_word(root, name, "dtype", DTYPE_NAME, MACHINE_DTYPES, &m->dtype, err));
@@ -237,7 +237,8 @@ static flux1_status read_chip(const json_value *root, const char *name, machine 
     m->tiles = layout == 1;
     TRY(json_get_bool(root, name, "packs", &m->packs, err));
     TRY(get_number(root, name, "weight_cell_bytes", 0.25, 4, &m->weight_cell, err));
-    TRY(get_number(root, name, "wide_cell_bytes", 2, 4, &m->wide_cell, err));
+    TRY(json_get_int(root, name, "wide_cell_bytes", 2, 4, &wide, err));
+    m->wide_cell = (int)wide;
     TRY(get_number(root, name, "memory_bytes", 1, 1e18, &m->memory, err));
     TRY(json_get_int(root, name, "memory_banks", 1, 1024, &banks, err));
     m->banks = (int)banks;
@@ -248,12 +249,24 @@ static flux1_status read_chip(const json_value *root, const char *name, machine 
     return read_rates(root, name, m, err);
 }
 
+bool machine_exchanges(const machine *m)
+{
+    return m->exchange[EXCHANGE_GATHER].rate > 0 && m->exchange[EXCHANGE_SCATTER].rate > 0 &&
+           m->exchange[EXCHANGE_SHIFT].rate > 0;
+}
+
+bool machine_joins(const machine *m) { return machine_exchanges(m) || (m->this_cpu && m->chips == 1); }
+
 static flux1_status complete(const char *name, const machine *m, const json_value *root, flux1_error *err)
 {
     int64_t ranks = (int64_t)m->mesh[0] * m->mesh[1];
     if (ranks > MESH_SIDE_MAX)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"mesh\" has %lld devices: at most %d", name, (long long)ranks,
                          MESH_SIDE_MAX);
+    if (m->this_cpu && m->tiles)
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: \"layout\" is \"tiles\", which the memory of \"this-cpu\" does not have: leave it out",
+                         name);
     if (!m->this_cpu) { /* what the measurement would fill in */
         TRY(json_require(root, name, "memory_bytes", err));
         TRY(json_require(root, name, "memory_bytes_per_second", err));
@@ -264,13 +277,12 @@ static flux1_status complete(const char *name, const machine *m, const json_valu
                 "%s: \"peak_flops_per_second\" has no %s, which is the machine's \"dtype\"; give either of them", name,
                 DTYPE_NAME[m->dtype]);
     }
-    for (int k = 0; k < EXCHANGES && ranks > 1 && !(m->this_cpu && m->chips == 1); k++)
-        if (!(m->exchange[k].rate > 0))
-            return error_set(err, FLUX1_ERR_FORMAT,
-                             "%s: \"exchange\" should have all_gather, reduce_scatter and shift: the mesh has %lld "
-                             "devices",
-                             name, (long long)ranks);
-    return FLUX1_OK;
+    return ranks == 1 || machine_joins(m)
+               ? FLUX1_OK
+               : error_set(err, FLUX1_ERR_FORMAT,
+                           "%s: \"exchange\" should have all_gather, reduce_scatter and shift: the mesh has %lld "
+                           "devices",
+                           name, (long long)ranks);
 }
 
 flux1_status machine_read(const json_value *root, const char *name, machine *m, flux1_error *err)

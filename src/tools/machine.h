@@ -54,7 +54,7 @@ typedef struct machine {
     bool packs;                  /* ranks exchange copies, made by pack and unpack */
     int dtype;                   /* of the arithmetic, where nobody asks: 0 f32, 1 bf16 */
     double weight_cell;          /* bytes of a matrix's cell in memory */
-    double wide_cell;            /* ... of the residual's and of partial sums */
+    int wide_cell;               /* ... of the residual's and of partial sums */
     double memory, memory_rate;  /* bytes, bytes/s of a chip */
     double launch;               /* seconds before each operation that computes */
     int grid[2];                 /* cores that share a product's tiles as rows × columns; 0: any cut is even */
@@ -76,6 +76,10 @@ flux1_status machine_read(const json_value *root, const char *name, machine *out
 
 /* The same as JSON, which machine_read takes. */
 void machine_write(json_writer *w, const machine *m);
+
+/* Whether it says how ranks exchange; or that is measured. */
+bool machine_exchanges(const machine *m);
+bool machine_joins(const machine *m);
 
 /* The JSON text of a built-in machine of this name, NULL if there is none; the index-th one's name, NULL behind the
  * last. */

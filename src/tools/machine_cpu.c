@@ -447,12 +447,6 @@ static flux1_status measure_exchanges(const ops_config *config, machine *m)
     return st;
 }
 
-static bool has_exchanges(const machine *m)
-{
-    return m->exchange[EXCHANGE_GATHER].rate > 0 && m->exchange[EXCHANGE_SCATTER].rate > 0 &&
-           m->exchange[EXCHANGE_SHIFT].rate > 0;
-}
-
 flux1_status machine_measure(flux1_context *c, machine_dtype type, machine *m)
 {
     ops_config config = c->device.config;
@@ -467,7 +461,7 @@ flux1_status machine_measure(flux1_context *c, machine_dtype type, machine *m)
     st = run_trials(&config, type.exact, m);
     config.int8 = INT8_NONE;
     if (st == FLUX1_OK)
-        st = has_exchanges(m) ? FLUX1_OK : measure_exchanges(&config, m);
+        st = machine_exchanges(m) ? FLUX1_OK : measure_exchanges(&config, m);
     ops_device_close(device);
     if (!(m->memory > 0))
         m->memory = (double)c->max_memory;

@@ -59,7 +59,7 @@ static void put_chip(json_writer *w, const machine *m)
     json_put_bool(w, "packs", m->packs);
     json_put_string(w, "dtype", m->dtype ? "bf16" : "f32");
     json_put_real(w, "weight_cell_bytes", m->weight_cell);
-    json_put_real(w, "wide_cell_bytes", m->wide_cell);
+    json_put_integer(w, "wide_cell_bytes", m->wide_cell);
     put_positive(w, "memory_bytes", m->memory);
     json_put_integer(w, "memory_banks", m->banks);
     put_positive(w, "memory_bytes_per_second", m->memory_rate);

@@ -21,6 +21,7 @@ void flux1_plan_params_defaults(flux1_plan_params *p)
 }
 
 typedef struct row {
+    int listed; /* number in the list of ways */
     mesh_config mesh;
     estimate_part part[ESTIMATE_PARTS];
     double seconds, memory, limit; /* limit: bytes that a rank has */
@@ -73,8 +74,10 @@ static void add_way(planner *p, mesh_config c, const mesh_config *sp, const mesh
     for (int i = 0; i < p->count; i++)
         if (same_way(&p->rows[i].mesh, &c))
             return;
-    if (is_wanted(&c, sp, tp))
-        p->rows[p->count++].mesh = c;
+    if (is_wanted(&c, sp, tp)) {
+        p->rows[p->count] = (row){.listed = p->count, .mesh = c};
+        p->count++;
+    }
 }
 
 /* "2x4sp1tp0" */
@@ -123,7 +126,9 @@ static int by_merit(const void *a, const void *b)
     const row *x = a, *y = b;
     if (x->fits != y->fits)
         return y->fits - x->fits;
-    return (x->seconds > y->seconds) - (x->seconds < y->seconds);
+    if (x->seconds != y->seconds)
+        return x->seconds > y->seconds ? 1 : -1;
+    return x->listed - y->listed;
 }
 
 /* ---- the report ---- */
@@ -229,11 +234,11 @@ static flux1_status take_mesh(planner *p, const char *shape)
         return FLUX1_OK;
     TRY(mesh_parse(shape, NULL, NULL, &c, &p->c->error));
     machine *m = &p->machine;
-    if (c.shape[0] * c.shape[1] > 1 && !(m->exchange[EXCHANGE_GATHER].rate > 0) && !(m->this_cpu && m->chips == 1))
-        return error_set(
-            &p->c->error, FLUX1_ERR_ARGUMENT,
-            "mesh \"%s\": machine %s is one device without links; a machine file with \"exchange\" can have more",
-            shape, m->name);
+    if (c.shape[0] * c.shape[1] > 1 && !machine_joins(m))
+        return error_set(&p->c->error, FLUX1_ERR_ARGUMENT,
+                         "mesh \"%s\": machine %s is one device without links; a machine file whose \"exchange\" has "
+                         "all_gather, reduce_scatter and shift can have more",
+                         shape, m->name);
     m->mesh[0] = c.shape[0];
     m->mesh[1] = c.shape[1];
     return FLUX1_OK;

@@ -76,6 +76,11 @@ void store_close(store *s);
  * FLUX1_ERR_CANCELLED. */
 flux1_status store_hash(store *s, const atomic_int *cancel, bool *known, flux1_error *err);
 
+/* A hash of types and of a few bytes out of the middle of tensors, of 64 at most that are spread over all: equal for
+ * equal content, whatever the files are called. Files that were trained or made apart differ in it. Reads a page for
+ * each. */
+uint64_t store_sample(const store *s);
+
 const char *store_path(const store *s); /* for messages */
 
 const char *store_variant(const store *s); /* of its files; "": none */

@@ -16,6 +16,7 @@
 #include <time.h>
 
 static processes *all;
+static atomic_int unwanted; /* as processes_cancels sets it */
 
 static void ok(flux1_status st, const flux1_error *err)
 {
@@ -144,6 +145,7 @@ static void fails_in(int by)
 {
     flux1_error err = {0};
     char byte = 'x';
+    atomic_store(&unwanted, 0);
     processes_begin(all);
     flux1_status st = FLUX1_OK;
     if (processes_index(all) == by) {
@@ -159,6 +161,7 @@ static void fails_in(int by)
     snprintf(message, sizeof message, "the disk of %d is full", by);
     snprintf(own, sizeof own, "%s", err.message);
     expect_failure(processes_agree(all, st, own, &err), &err, by, FLUX1_ERR_IO, message);
+    assert_int_equal(atomic_load(&unwanted), processes_index(all) != by);
     /* the order is over: nothing more happens in it */
     expect_failure(processes_agree(all, FLUX1_OK, NULL, &err), &err, by, FLUX1_ERR_IO, message);
     if (processes_count(all) > 1)
@@ -176,6 +179,29 @@ static void a_failure_ends_the_order_everywhere_and_the_next_one_works(void **st
             broadcast_of(3000, (unsigned)by);
             ok(processes_agree(all, FLUX1_OK, NULL, &err), &err);
         }
+}
+
+/* What a follower has set back before it takes the order counts again then. */
+static void an_order_that_has_failed_before_it_is_taken_is_cancelled(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    flux1_status st = FLUX1_ERR_CANCELLED;
+    atomic_store(&unwanted, 0);
+    ok(processes_agree(all, FLUX1_OK, NULL, &err), &err); /* nobody is behind */
+    if (processes_index(all) == 0) {
+        processes_begin(all);
+        processes_abort(all);
+    } else {
+        while (!atomic_load(&unwanted)) /* the order and its end are there */
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        atomic_store(&unwanted, 0);
+        processes_begin(all);
+        assert_int_equal(atomic_load(&unwanted), 1);
+        st = FLUX1_ERR_COMM;
+    }
+    expect_failure(processes_agree(all, st, "cancelled", &err), &err, 0, FLUX1_ERR_CANCELLED, "cancelled");
+    assert_int_equal(atomic_load(&unwanted), processes_index(all) > 0);
 }
 
 /* Agrees that the order has failed, on a stack that lies where the frames of earlier calls were. */
@@ -305,9 +331,11 @@ int main(void)
         cmocka_unit_test(a_follower_brings_its_bytes_to_the_leader),
         cmocka_unit_test(clocks_of_other_hosts_are_known),
         cmocka_unit_test(a_failure_ends_the_order_everywhere_and_the_next_one_works),
+        cmocka_unit_test(an_order_that_has_failed_before_it_is_taken_is_cancelled),
         cmocka_unit_test(a_broadcast_that_fails_writes_nothing_later),
         cmocka_unit_test(nothing_of_a_failed_order_is_left),
     };
     all = processes_start("1");
+    processes_cancels(all, &unwanted);
     processes_exit(all, cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -6,10 +6,10 @@
 #include "pipeline/text_to_image.h"
 #include "pipeline/team.h"
 
-static process_info infos[] = {{.host = "one", .memory = 1000},
-                               {.host = "two", .memory = 600},
-                               {.host = "one", .memory = 900},
-                               {.host = "two", .memory = 700}};
+static process_info infos[] = {{.host = "one", .memory = 1000, .threads = 1},
+                               {.host = "two", .memory = 600, .threads = 1},
+                               {.host = "one", .memory = 900, .threads = 1},
+                               {.host = "two", .memory = 700, .threads = 1}};
 enum { COUNT = sizeof infos / sizeof *infos };
 static int place;
 
@@ -71,6 +71,19 @@ static void the_host_with_least_to_spare_is_named(void **state)
     flux1_context_destroy(c);
 }
 
+static void plan_on_eight(flux1_context *c, const flux1_model *m, stage_plan *out)
+{
+    request r;
+    denoiser d;
+    flux1_generate_params params;
+    flux1_generate_params_defaults(&params);
+    assert_int_equal(request_make(c, m, &params, &r), FLUX1_OK);
+    assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
+    *out = d.plan;
+    d.plan = (stage_plan){0};
+    denoiser_close(&d);
+}
+
 /* Of sp's eight ranks each process maps the blocks once for its two. */
 static void a_process_maps_for_itself(void **state)
 {
@@ -78,19 +91,52 @@ static void a_process_maps_for_itself(void **state)
     flux1_context *c = context_on("cpu", "8x1", 1, FLUX1_DTYPE_F32);
     flux1_model *m = pipeline_of(c, "schnell");
     int64_t dummy;
-    request r;
-    denoiser d;
-    flux1_generate_params params;
-    flux1_generate_params_defaults(&params);
-    assert_int_equal(request_make(c, m, &params, &r), FLUX1_OK);
+    stage_plan plan;
     c->device.processes = (processes *)&dummy;
-    assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
+    plan_on_eight(c, m, &plan);
     for (int i = 0; i < 8; i += 2)
-        assert_true(d.plan.mapped[i] > d.plan.mapped[i + 1] && d.plan.mapped[i] > d.plan.mapped[0] / 2);
-    denoiser_close(&d);
+        assert_true(plan.mapped[i] > plan.mapped[i + 1] && plan.mapped[i] > plan.mapped[0] / 2);
+    stage_plan_free(&plan);
     c->device.processes = NULL;
     flux1_model_close(m);
     flux1_context_destroy(c);
+}
+
+/* Each process computes with its own threads, which have scratch. Ranks of a machine that is only described lie as
+ * those of processes with as many threads. */
+static void a_plan_has_each_process_with_its_threads(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"8x1", "1x8", "2x4"};
+    for (int s = 0; s < 3; s++) {
+        flux1_context *c = context_on("cpu", shapes[s], 6, FLUX1_DTYPE_F32);
+        flux1_model *m = pipeline_of(c, "schnell");
+        int64_t dummy;
+        stage_plan few, more, described;
+        c->device.processes = (processes *)&dummy;
+        plan_on_eight(c, m, &few);
+        infos[2].threads = 6;
+        plan_on_eight(c, m, &more);
+        infos[2].threads = 1;
+        c->device.processes = NULL;
+        c->device.together = 2;
+        plan_on_eight(c, m, &described);
+        c->device.together = 0;
+        for (int r = 0; r < 8; r++) {
+            const bool third = r / 2 == 2;
+            if (more.arena[r] != (third ? described : few).arena[r] ||
+                more.scratch[r] != (third ? described : few).scratch[r])
+                fail_msg("rank %d of %s: %zu bytes", r, shapes[s], more.arena[r]);
+            assert_true(third ? more.scratch[r] > few.scratch[r] : more.scratch[r] == few.scratch[r]);
+            assert_int_equal(described.mapped[r], few.mapped[r]);
+        }
+        assert_true(s > 0 || more.arena[4] > few.arena[4]); /* of sp, all ranks have heads; attention is the peak */
+        stage_plan_free(&few);
+        stage_plan_free(&more);
+        stage_plan_free(&described);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
+    }
 }
 
 /* Of an open sampler each host has what its own ranks have. */
@@ -143,9 +189,8 @@ static void ranks_are_those_of_the_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_host_with_least_to_spare_is_named),
-        cmocka_unit_test(a_process_maps_for_itself),
-        cmocka_unit_test(samplers_are_counted_host_by_host),
+        cmocka_unit_test(the_host_with_least_to_spare_is_named),    cmocka_unit_test(a_process_maps_for_itself),
+        cmocka_unit_test(a_plan_has_each_process_with_its_threads), cmocka_unit_test(samplers_are_counted_host_by_host),
         cmocka_unit_test(ranks_are_those_of_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,11 @@
 /* Whole requests on a mesh over several processes, which mpirun has started: the first runs these tests, the others
- * follow. usage: test_processes MESH */
+ * follow, with more threads than the first plans for itself. usage: test_processes MESH [ENCODER_DEVICE] */
 #include "support/golden_runs.h"
 
+#include "pipeline/context.h"
+
 #include <limits.h>
+#include <stdlib.h>
 
 static const char *shape;
 static flux1_context *team; /* of all processes */
@@ -31,13 +34,30 @@ static void disturb(long operations, bool by_cancel)
     atomic_store(&fuse, operations);
 }
 
+static int own_number(void)
+{
+    const char *number = getenv("OMPI_COMM_WORLD_RANK");
+    return number ? atoi(number) : 0;
+}
+
+/* ---- files that are others on the second process's host, by the linker's --wrap ---- */
+
+uint64_t __real_store_sample(const store *s);
+uint64_t __wrap_store_sample(const store *s);
+
+uint64_t __wrap_store_sample(const store *s)
+{
+    const bool other = strstr(store_path(s), "/double") || strstr(store_path(s), "/kohya.");
+    return __real_store_sample(s) + (own_number() == 1 && other);
+}
+
 static flux1_context *join(const char *encoder_device)
 {
     flux1_context_params p;
     flux1_context_params_defaults(&p);
     p.mesh = shape;
     p.encoder_device = encoder_device;
-    p.threads = 1;
+    p.threads = 1 + 6 * own_number();
     p.processes = 1;
     return context_of(&p);
 }
@@ -56,6 +76,7 @@ static void what_fails_elsewhere_is_told_with_its_place(void **state)
     assert_memory_equal(flux1_context_message(team), "rank", 4);
     assert_non_null(strstr(flux1_context_message(team), "(process 1 on host "));
     assert_non_null(strstr(flux1_context_message(team), " cannot go on"));
+    assert_int_equal(atomic_load(&team->cancel), 1); /* nobody wants what this process computed meanwhile */
     golden_close(&g);
     flux1_model_close(m);
 }
@@ -73,6 +94,45 @@ static void every_stage_equals_the_oracle(void **state)
         flux1_model_close(m);
     }
     run_pipeline(team, "dev/cfg");
+}
+
+static void refused_elsewhere(const flux1_model *m, const flux1_generate_params *p, const char *told)
+{
+    flux1_image *image;
+    assert_int_equal(flux1_generate(team, m, p, &image), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(flux1_context_message(team), "(process 1 on host "));
+    assert_non_null(strstr(flux1_context_message(team), told));
+}
+
+static void files_of_other_content_are_refused(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_image *image;
+    golden_open("lora", "peft", &g);
+    flux1_model *m = model_of(team, TEST_DATA "/pipelines/double");
+    g.params.dump = NULL;
+    refused_elsewhere(m, &g.params, "/double: this model is not the one that the leading process has");
+    flux1_model_close(m);
+    m = model_of(team, TEST_DATA "/pipelines/packed");
+    for (int i = 0; i < 2; i++) {
+        flux1_adapter_use use = {.scale = (float)golden_number(g.file, "strength")};
+        const char *path =
+            i ? TEST_DATA "/files/lora/golden/peft.safetensors" : TEST_DATA "/files/lora/golden/kohya.safetensors";
+        assert_int_equal(flux1_adapter_open(team, m, path, &use.adapter), FLUX1_OK);
+        g.params.adapters = &use;
+        g.params.adapter_count = 1;
+        if (i == 0) {
+            refused_elsewhere(m, &g.params, "/kohya.safetensors: this adapter is not the one");
+        } else {
+            if (flux1_generate(team, m, &g.params, &image) != FLUX1_OK)
+                fail_msg("%s", flux1_context_message(team));
+            flux1_images_free(image, 1);
+        }
+        flux1_adapter_close(use.adapter);
+    }
+    golden_close(&g);
+    flux1_model_close(m);
 }
 
 typedef struct stopper {
@@ -219,6 +279,34 @@ static void a_second_context_with_processes_is_told_to_use_the_first(void **stat
     flux1_context_destroy(second);
 }
 
+/* ---- processors that multiply different types: the second one's has bf16, by the linker's --wrap ---- */
+
+static bool mixed;
+bool __real_ops_cpu_multiplies_bf16(void);
+bool __wrap_ops_cpu_multiplies_bf16(void);
+
+bool __wrap_ops_cpu_multiplies_bf16(void) { return mixed ? own_number() == 1 : __real_ops_cpu_multiplies_bf16(); }
+
+/* What ranks exchange would not be of one type. */
+static int join_with_other_processors(flux1_dtype type, const char *told)
+{
+    flux1_context *c;
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.mesh = shape;
+    p.threads = 1;
+    p.dtype = type;
+    p.processes = 1;
+    mixed = true;
+    flux1_status st = flux1_context_create(&p, &c);
+    const bool right = st == FLUX1_ERR_COMM && strstr(flux1_context_message(c), told);
+    if (!right)
+        fprintf(stderr, "process %d: status %d, \"%s\", it should say \"%s\"\n", own_number(), (int)st,
+                flux1_context_message(c), told);
+    flux1_context_destroy(c);
+    return right ? 0 : 1;
+}
+
 /* Its own requests are refused; it carries out the first process's. */
 static int follow(void)
 {
@@ -248,6 +336,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_fails_elsewhere_is_told_with_its_place),
         cmocka_unit_test(a_second_context_with_processes_is_told_to_use_the_first),
+        cmocka_unit_test(files_of_other_content_are_refused),
         cmocka_unit_test(every_stage_equals_the_oracle),
         cmocka_unit_test(batches_are_those_of_one_process),
         cmocka_unit_test(a_cancelled_request_leaves_the_next_one_whole),
@@ -256,6 +345,10 @@ int main(int argc, char **argv)
     };
     flux1_context_info info = {.size = sizeof info};
     shape = argc > 1 ? argv[1] : "2x1";
+    if (argc > 2 && strcmp(argv[2], "mixed-int8") == 0)
+        return join_with_other_processors(FLUX1_DTYPE_INT8, "cpu int8 and bf16: all must run the same");
+    if (argc > 2 && strcmp(argv[2], "mixed-bf16") == 0)
+        return join_with_other_processors(FLUX1_DTYPE_BF16, "cpu bf16 by products in f32, but ");
     team = join(argc > 2 ? argv[2] : NULL);
     if (flux1_context_get_info(team, &info) != FLUX1_OK || info.process > 0)
         return follow();

@@ -29,10 +29,12 @@ static flux1_plan_params plan_params(const char *name)
     return p;
 }
 
+static int plan_threads = 2;
+
 static char *plan_text(const flux1_plan_params *p)
 {
     char *json;
-    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    flux1_context *c = context_on("cpu", "", plan_threads, FLUX1_DTYPE_F32);
     if (flux1_plan_json(c, p, &json) != FLUX1_OK)
         fail_msg("%s", flux1_context_message(c));
     flux1_context_destroy(c);
@@ -84,6 +86,37 @@ static void every_way_of_a_mesh_is_listed_best_first(void **state)
         assert_true(b_fits == (number(b, "memory_bytes") <= number(b, "memory_limit_bytes")));
     }
     assert_false(json_is_true(get(json_array_get(rows, 6), "fits"))); /* 24 GB on a chip of 12 */
+    json_free(rows);
+}
+
+/* The C library's sort, which may put equal things in any order: the last comes first here. By the linker's --wrap. */
+void __real_qsort(void *base, size_t count, size_t size, int (*compare)(const void *, const void *));
+void __wrap_qsort(void *base, size_t count, size_t size, int (*compare)(const void *, const void *));
+
+void __wrap_qsort(void *base, size_t count, size_t size, int (*compare)(const void *, const void *))
+{
+    char *first = base, *last = first + count * size;
+    for (size_t i = 0; i < count / 2; i++) {
+        last -= size;
+        for (size_t k = 0; k < size; k++, first++) {
+            const char byte = *first;
+            *first = last[k];
+            last[k] = byte;
+        }
+    }
+    __real_qsort(base, count, size, compare);
+}
+
+/* On a square mesh with equal links either order of the axes takes as long. */
+static void equal_ways_come_as_they_are_listed(void **state)
+{
+    (void)state;
+    flux1_plan_params p = plan_params("bh-quietbox2");
+    json_value *rows = plan(&p);
+    const json_value *a = json_array_get(rows, 0), *b = json_array_get(rows, 1);
+    assert_true(number(a, "total_seconds") == number(b, "total_seconds"));
+    assert_string_equal(text(a, "sp"), "2@0");
+    assert_string_equal(text(b, "sp"), "2@1");
     json_free(rows);
 }
 
@@ -157,21 +190,27 @@ static void totals_are_the_sums_of_their_parts(void **state)
     json_free(rows);
 }
 
-/* A machine whose activations are as long as this CPU's, written to a file. */
-static char *rows_machine(void)
+/* A machine of the text, in a file. */
+static char *machine_file(const char *name, const char *content)
 {
     static char path[512];
-    static const char text[] =
+    snprintf(path, sizeof path, "%s", scratch_path(name));
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(content, f);
+    fclose(f);
+    return path;
+}
+
+/* A machine whose activations are as long as this CPU's. */
+static char *rows_machine(void)
+{
+    return machine_file(
+        "rows.json",
         "{\"name\": \"a<b> & \\\"c\\\"\", \"mesh\": [2, 3], \"dtype\": \"f32\", \"memory_bytes\": 1e9, "
         "\"memory_bytes_per_second\": 1e10, "
         "\"peak_flops_per_second\": {\"f32\": 1e11}, \"exchange\": {\"all_gather\": {\"bytes_per_second\": 1e9}, "
-        "\"reduce_scatter\": {\"bytes_per_second\": 1e9}, \"shift\": {\"bytes_per_second\": 1e9}}}";
-    snprintf(path, sizeof path, "%s", scratch_path("rows.json"));
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    return path;
+        "\"reduce_scatter\": {\"bytes_per_second\": 1e9}, \"shift\": {\"bytes_per_second\": 1e9}}}");
 }
 
 /* What ranks exchange in CLIP where all its rows are computed, as on a described machine; a CPU leaves some out. */
@@ -375,6 +414,47 @@ static void is_well_formed(const char *svg)
     assert_null(strstr(svg, "nan"));
 }
 
+/* Rates of all that is measured otherwise. */
+#define MEASURED                                                                                                    \
+    "\"chip\": \"this-cpu\", \"memory_bytes\": 1e12, \"memory_bytes_per_second\": 1e10, \"launch_seconds\": 1e-6, " \
+    "\"peak_flops_per_second\": {\"f32\": 1e11}, \"rates\": [{\"operation\": \"product\", \"flops_per_second\": "   \
+    "{\"f32\": 1e11}}, {\"operation\": \"attention\", \"flops_per_second\": {\"f32\": 1e11}}, {\"operation\": "     \
+    "\"conv\", \"flops_per_second\": {\"f32\": 1e11}}, {\"operation\": \"add\", \"bytes_per_second\": 1e10}, "      \
+    "{\"operation\": \"layer_norm\", \"bytes_per_second\": 1e10}, {\"operation\": \"cast\", \"bytes_per_second\": " \
+    "1e10}, {\"operation\": \"head_norm_rope\", \"bytes_per_second\": 1e10}, {\"operation\": "                      \
+    "\"attention_merge\", \"bytes_per_second\": 1e10}, {\"operation\": \"group_stats\", \"bytes_per_second\": "     \
+    "1e10}, {\"operation\": \"group_apply\", \"bytes_per_second\": 1e10}, {\"operation\": \"upsample\", "           \
+    "\"bytes_per_second\": 1e10}], \"exchange\": {\"all_gather\": {\"bytes_per_second\": 1e9}, "                    \
+    "\"reduce_scatter\": {\"bytes_per_second\": 1e9}, \"shift\": {\"bytes_per_second\": 1e9}}"
+
+static double memory_of_step(const char *content)
+{
+    flux1_plan_params p = plan_params(machine_file("cpus.json", content));
+    p.mesh = "1x4sp0tp1";
+    p.width = p.height = p.sequence_length = 256;
+    p.steps = 1;
+    p.dtype = FLUX1_DTYPE_F32;
+    json_value *rows = plan(&p);
+    const double bytes = number(json_array_get(get(json_array_get(rows, 0), "stages"), 3), "memory_bytes");
+    json_free(rows);
+    unlink(p.machine);
+    return bytes;
+}
+
+/* Where ranks are on hosts of their own, a sum over four of them has the others' three parts beside its own: of 512
+ * rows of 3072 columns in float32. */
+static void ranks_on_hosts_have_what_others_have_added_up(void **state)
+{
+    (void)state;
+    plan_threads = 1; /* whose scratch is the same however they are shared */
+    const double together = memory_of_step("{\"mesh\": [1, 4], \"chips\": 1, " MEASURED "}"),
+                 apart = memory_of_step("{\"mesh\": [1, 4], " MEASURED "}"),
+                 pairs = memory_of_step("{\"mesh\": [1, 4], \"chips\": 2, " MEASURED "}"), part = 512 / 4 * 3072 * 4;
+    assert_true(fabs(apart - together - 3 * part) < 0.05 * part);
+    assert_true(fabs(pairs - together - 2 * part) < 0.05 * part);
+    plan_threads = 2;
+}
+
 /* A card keeps the weights of all parts. On two Wormhole chips each part of dev fits alone in bf16, and all of them do
  * not. In 8 bits, which is what device ttnn gives an n300, they take 11169 MB by tests/ttnn/memory.py, whose calls are
  * the worker's. */
@@ -449,6 +529,13 @@ static void what_cannot_be_planned_is_refused(void **state)
     p = plan_params("h200");
     p.mesh = "2x2";
     refused(&p, FLUX1_ERR_ARGUMENT, "is one device without links");
+    p = plan_params(machine_file("half.json", "{\"mesh\": [1, 1], \"memory_bytes\": 1e9, "
+                                              "\"memory_bytes_per_second\": 1e9, \"peak_flops_per_second\": "
+                                              "{\"bf16\": 1e12}, \"exchange\": {\"all_gather\": "
+                                              "{\"bytes_per_second\": 1e9}}}"));
+    p.mesh = "2x2";
+    refused(&p, FLUX1_ERR_ARGUMENT, "whose \"exchange\" has all_gather, reduce_scatter and shift");
+    unlink(p.machine);
     p = plan_params("wh-t3k");
     p.variant = "pro";
     refused(&p, FLUX1_ERR_ARGUMENT, "\"pro\"");
@@ -530,11 +617,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_of_a_mesh_is_listed_best_first),
+        cmocka_unit_test(equal_ways_come_as_they_are_listed),
         cmocka_unit_test(a_factor_may_be_asked_for),
         cmocka_unit_test(totals_are_the_sums_of_their_parts),
         cmocka_unit_test(bytes_are_those_of_a_runs_own_plan),
         cmocka_unit_test(equal_requests_have_equal_plans),
         cmocka_unit_test(memory_is_the_vendors_allocators),
+        cmocka_unit_test(ranks_on_hosts_have_what_others_have_added_up),
         cmocka_unit_test(a_cards_memory_is_that_of_all_parts),
         cmocka_unit_test(a_step_is_drawn),
         cmocka_unit_test(what_cannot_be_planned_is_refused),

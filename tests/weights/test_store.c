@@ -477,6 +477,39 @@ static void a_file_that_was_cut_is_a_fault(void **state)
     store_close(s);
 }
 
+static uint64_t sample_with(const char *file, const char *type, int changed)
+{
+    char header[400], path[200];
+    size_t size;
+    store *s;
+    snprintf(
+        header, sizeof header,
+        "{\"a\":{\"dtype\":\"%s\",\"shape\":[20,10],\"data_offsets\":[0,200]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],"
+        "\"data_offsets\":[200,201]},\"c\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[201,201]}}",
+        type);
+    unsigned char *bytes = safetensors_build(header, NULL, 201, &size);
+    if (changed >= 0)
+        bytes[size - 201 + (size_t)changed] ^= 1;
+    put(file, bytes, size);
+    free(bytes);
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_int_equal(store_open_file(path, &s, NULL), FLUX1_OK);
+    const uint64_t sample = store_sample(s);
+    assert_true(sample == store_sample(s));
+    store_close(s);
+    return sample;
+}
+
+static void a_sample_tells_contents_apart(void **state)
+{
+    (void)state;
+    const uint64_t one = sample_with("one.safetensors", "U8", -1);
+    assert_true(sample_with("another.safetensors", "U8", -1) == one);
+    assert_true(sample_with("one.safetensors", "U8", 100) != one); /* the middle of a */
+    assert_true(sample_with("one.safetensors", "U8", 200) != one); /* all of b */
+    assert_true(sample_with("one.safetensors", "I8", -1) != one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -492,6 +525,7 @@ int main(void)
         cmocka_unit_test_teardown(an_index_may_have_a_variant, clear_folder),
         cmocka_unit_test_teardown(other_contents_of_a_folder_are_named, clear_folder),
         cmocka_unit_test_teardown(a_file_that_was_cut_is_a_fault, clear_folder),
+        cmocka_unit_test_teardown(a_sample_tells_contents_apart, clear_folder),
         cmocka_unit_test(synthetic_weights_have_the_asked_shape_and_scale),
         cmocka_unit_test(synthetic_buffers_grow_and_old_tensors_stay),
         cmocka_unit_test(a_plan_needs_no_memory),
