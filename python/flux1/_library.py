@@ -87,9 +87,14 @@ def real(value: object, name: str) -> float:
     return number
 
 
+def words(prefix: str) -> dict[str, int]:
+    """The enumerators FLUX1_<prefix>_<WORD>, as the program's options write the words."""
+    return {n[len(prefix) + 7:].lower().replace("_", "-"): v for n, v in vars(_interface).items() if n.startswith(f"FLUX1_{prefix}_")}
+
+
 def choice(value: object, name: str, prefix: str) -> int:
-    """The enumerator FLUX1_<prefix>_<VALUE>."""
-    known = {n[len(prefix) + 7:].lower().replace("_", "-"): v for n, v in vars(_interface).items() if n.startswith(f"FLUX1_{prefix}_")}
+    """The enumerator of a word."""
+    known = words(prefix)
     wanted = str(value).lower().replace("_", "-")
     if wanted not in known:
         raise argument_error(f"{name} {value!r}: known are {', '.join(sorted(known))}")

@@ -9,7 +9,7 @@ from typing import Any, Callable, Mapping, Sequence, Union
 
 from . import _interface as c
 from ._handles import Adapter, Context, Model
-from ._library import argument_error, choice, real, text, whole
+from ._library import argument_error, choice, real, text, whole, words
 from ._request import INT_MAX, Request
 from ._stream import Job, Progress, Stream
 from .picture import Picture, as_output, check_output
@@ -60,7 +60,7 @@ class FluxPipeline:
 
     @classmethod
     def from_pretrained(cls, path: Path | None = None, *, torch_dtype: object = None, dtype: object = None,
-                        device: str = "cpu", variant: str | None = None, transformer: Path | None = None,
+                        device: object = "cpu", variant: str | None = None, transformer: Path | None = None,
                         clip: Path | None = None, t5: Path | None = None, vae: Path | None = None,
                         tokenizers: Path | None = None, threads: int = 0, max_memory: int = 0,
                         max_device_memory: int = 0, device_weights: str = "auto", encoder_device: str | None = None,
@@ -70,14 +70,13 @@ class FluxPipeline:
         cache. transformer, clip, t5, vae, tokenizers: parts from elsewhere.
 
         dtype, or torch_dtype: "f32", "bf16", "fp8", "int8", "int8-fast" or torch's; None: what suits the device.
-        device: "cpu", "cuda", "cuda:1". threads: 0: the physical cores. max_memory, max_device_memory: bytes; 0: what there is.
+        device: "cpu", "cuda", "cuda:1", or torch's. threads: 0: the physical cores. max_memory, max_device_memory: bytes; 0: what there is.
         cache: a folder for prepared weights. The rest is as the program's options of that name."""
         if path is None and transformer is None:
             raise argument_error("from_pretrained needs a model's path, or transformer=, clip=, t5= and vae=")
-        wanted = str(dtype or torch_dtype or "auto").replace("torch.", "")
-        values = dict(device=text(device, "device"), mesh=text(mesh, "mesh"), sp=text(sp, "sp"), tp=text(tp, "tp"),
+        values = dict(device=_device(device), mesh=text(mesh, "mesh"), sp=text(sp, "sp"), tp=text(tp, "tp"),
                       encoder_device=text(encoder_device, "encoder_device"),
-                      dtype=choice(DTYPES.get(wanted, wanted), "dtype", "DTYPE"),
+                      dtype=choice(_dtype_name(dtype or torch_dtype or "auto"), "dtype", "DTYPE"),
                       device_weights=choice(device_weights, "device_weights", "DEVICE_WEIGHTS"),
                       threads=whole(threads, "threads", 0, INT_MAX),
                       max_memory=whole(max_memory, "max_memory", 0, 2**64 - 1),
@@ -154,6 +153,26 @@ class FluxPipeline:
         other._loras = dict(self._loras)
         return other
 
+    def to(self, *where: object, device: object = None, dtype: object = None) -> FluxPipeline:
+        """Computes from the next call on on another device, or in another dtype, named as in from_pretrained(); `where`
+        may have both. Returns this pipeline."""
+        for value in where:
+            if _is_dtype(value):
+                dtype = value
+            else:
+                device = value
+        values = dict(self._context_values)
+        if device is not None:
+            values["device"] = _device(device)
+        if dtype is not None:
+            values["dtype"] = choice(_dtype_name(dtype), "dtype", "DTYPE")
+        with self._lock:
+            old, _ = self._idle()
+            if values != self._context_values:
+                self._context, self._context_values = Context(**values), values
+                old.close()
+        return self
+
     def close(self) -> None:
         """Cancels what runs, and frees the context. The model's files stay mapped while a picture refers to them."""
         while True:
@@ -215,6 +234,17 @@ class FluxPipeline:
             self._loras.clear()
             self._opened.clear()
 
+    # ---- diffusers' calls for less memory, which programs make in any case
+
+    def enable_model_cpu_offload(self, *_: object, **__: object) -> None:
+        """Does nothing: weights that do not fit on the device are streamed to it anyway (max_device_memory=)."""
+
+    def enable_vae_tiling(self) -> None:
+        """Does nothing: pictures that cannot be decoded whole are decoded in parts anyway (tiling=)."""
+
+    enable_sequential_cpu_offload = enable_model_cpu_offload
+    enable_vae_slicing = enable_vae_tiling
+
     # ---- inside
 
     def _idle(self) -> tuple[Context, Model]:
@@ -272,6 +302,22 @@ def _prompts(prompt: Any) -> list[str]:
     if not prompts:
         raise argument_error("prompt: an empty list")
     return prompts
+
+
+def _dtype_name(dtype: object) -> str:
+    """torch.bfloat16 is "bf16"."""
+    name = str(dtype).replace("torch.", "")
+    return DTYPES.get(name, name)
+
+
+def _is_dtype(value: object) -> bool:
+    """Of what may also be a device."""
+    return str(value).startswith("torch.") or _dtype_name(value) in words("DTYPE")
+
+
+def _device(device: object) -> bytes | None:
+    """A torch.device is its text."""
+    return text(str(device) if hasattr(device, "type") else device, "device")
 
 
 def _is_pair(lora: Any) -> bool:

@@ -81,7 +81,7 @@ static int run_other(int count, char **words)
 {
     const char *name = words[0], *operand = count > 1 ? words[1] : NULL;
     const bool help = is_help(name) || strcmp(name, "help") == 0, completion = strcmp(name, "completion") == 0,
-               version = strcmp(name, "--version") == 0 || strcmp(name, "version") == 0,
+               version = strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0 || strcmp(name, "version") == 0,
                man = strcmp(name, "--man") == 0;
     const int most = help || completion ? 2 : 1;
     if (!help && !completion && !version && !man)

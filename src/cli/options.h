@@ -273,8 +273,8 @@ typedef enum option_kind {
       "several times. The page and /health are open")                                                                  \
     X(API_KEY_FILE, "api-key-file", 0, FILE, "FILE", 0, 0, IN_SERVE, "the same for each line of FILE")                 \
     X(ALLOW_HOST, "allow-host", 0, TEXT, "NAME[,NAME]", 0, 0, IN_SERVE,                                                \
-      "names under which browsers may reach the server, such as a proxy's; *: any (default: addresses, localhost and " \
-      "--host)")                                                                                                       \
+      "names under which browsers may reach the server, such as a proxy's, and hosts of other pages that may use it "  \
+      "from a browser (CORS); *: any (default: addresses, localhost and --host)")                                      \
     X(WORKERS, "workers", 0, TEXT, "DEVICE[,DEVICE]", 0, 0, IN_SERVE,                                                  \
       "make pictures on each of these devices at the same time, such as cuda:0,cuda:1, a job each (default: on one, "  \
       "--device)")                                                                                                     \

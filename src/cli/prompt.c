@@ -61,11 +61,12 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
     int status = EXIT_DONE;
     *prompt = NULL;
     if (text->given == file->given) {
-        print_error(text->given ? "--prompt cannot be combined with --prompt-file"
-                    : opt->command == COMMAND_RUN_PLAN
-                        ? "%s needs a prompt: --prompt TEXT or --prompt-file FILE"
-                        : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
-                    command_rows[opt->command].name);
+        print_error(
+            text->given ? "--prompt cannot be combined with --prompt-file"
+            : opt->command == COMMAND_RUN_PLAN
+                ? "%s needs a prompt: --prompt TEXT or --prompt-file FILE"
+                : "%s needs a prompt: --prompt TEXT, --prompt-file FILE, --prompts FILE, --jsonl or --from PICTURE",
+            command_rows[opt->command].name);
         return EXIT_USAGE;
     }
     if (text->given) {

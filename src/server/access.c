@@ -70,17 +70,20 @@ static bool bare_name(const char *host, char *out, size_t room)
     return true;
 }
 
-static bool is_listed(const char *list, const char *name)
+/* The list has this very name. */
+static bool is_named(const char *list, const char *name)
 {
     for (const char *at = list; at && *at;) {
         const size_t n = strcspn(at, ",");
-        if ((n == 1 && *at == '*') || (n == strlen(name) && strncasecmp(at, name, n) == 0))
+        if (n == strlen(name) && strncasecmp(at, name, n) == 0)
             return true;
         at += n;
         at += *at == ',';
     }
     return false;
 }
+
+static bool is_listed(const char *list, const char *name) { return is_named(list, "*") || is_named(list, name); }
 
 static bool is_address(const char *name)
 {
@@ -98,14 +101,31 @@ static bool host_fits(const server_settings *settings, const char *host)
             is_listed(settings->allow_host, name));
 }
 
-static bool origin_fits(const server_settings *settings, const char *host, const char *origin)
+/* "http://my.page:3000" → "my.page:3000"; NULL: it has none, such as "null", of a page without a host. */
+static const char *host_of(const char *origin)
 {
     const char *scheme = strstr(origin, "://");
+    return scheme ? scheme + 3 : NULL;
+}
+
+static bool is_same_host(const char *host, const char *origin)
+{
+    const char *its = host_of(origin);
+    return its && host && strcasecmp(its, host) == 0;
+}
+
+/* What of an origin is looked for in the list: "my.page", or "null". False: it is none. */
+static bool name_of_origin(const char *origin, char *out, size_t room)
+{
+    const char *host = strcmp(origin, "null") == 0 ? origin : host_of(origin);
+    return host && bare_name(host, out, room);
+}
+
+static bool origin_fits(const server_settings *settings, const char *host, const char *origin)
+{
     char name[256];
-    if (!scheme)
-        return false;
-    return strcasecmp(scheme + 3, host) == 0 ||
-           (bare_name(scheme + 3, name, sizeof name) && is_listed(settings->allow_host, name));
+    return is_same_host(host, origin) ||
+           (name_of_origin(origin, name, sizeof name) && is_listed(settings->allow_host, name));
 }
 
 bool access_names(const server_settings *settings, const char *host, const char *origin, fault *f)
@@ -115,10 +135,21 @@ bool access_names(const server_settings *settings, const char *host, const char 
                          "the name \"%.100s\" is not one of this server's: use its address, or allow the name with "
                          "--allow-host",
                          host);
-    if (origin && !origin_fits(settings, host ? host : "", origin))
+    if (!origin || origin_fits(settings, host, origin))
+        return true;
+    if (!host_of(origin))
         return fault_set(f, FAULT_FORBIDDEN, NULL,
-                         "a page of \"%.100s\" may not use this server: allow it with --allow-host", origin);
-    return true;
+                         "a page without a host, such as a local file (Origin: null), may not use this server: allow "
+                         "it with --allow-host null");
+    return fault_set(f, FAULT_FORBIDDEN, NULL,
+                     "a page of \"%.100s\" may not use this server: allow it with --allow-host", origin);
+}
+
+bool access_shares(const server_settings *settings, const char *host, const char *origin)
+{
+    char name[256];
+    return origin && !is_same_host(host, origin) && name_of_origin(origin, name, sizeof name) &&
+           (settings->key_count > 0 ? is_listed(settings->allow_host, name) : is_named(settings->allow_host, name));
 }
 
 static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }

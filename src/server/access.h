@@ -12,8 +12,12 @@ bool access_key(const server_settings *settings, const char *authorization, faul
 /* The Host and Origin headers (NULL: none). A page of another site must not reach a server on this machine through its
  * user's browser: neither by a name of its own that resolves to our address (DNS rebinding: Host must be an address,
  * "localhost", or a name that is allowed), nor by a request across sites (Origin must be this Host, or a name that is
- * allowed). */
+ * allowed; "null", of pages without a host, is such a name, too). */
 bool access_names(const server_settings *settings, const char *host, const char *origin, fault *f);
+
+/* Whether browsers are to give a page of this Origin (NULL: none), which is of another host, our answers (CORS): where
+ * its name is allowed. "*" allows all of them only where a key is needed, which such a page would have to know. */
+bool access_shares(const server_settings *settings, const char *host, const char *origin);
 
 /* The Sec-Fetch-Site header (NULL: none) of a request for `path` that access_names has let pass. A browser sends no
  * Origin with what a page embeds (<img>, <script>), and GET /api/info?model=NAME opens a model: without a key, and

@@ -87,12 +87,33 @@ static void put_ours(json_writer *w, const job *j)
     json_end_object(w);
 }
 
+/* What a proxy says of the address that the client has used: the first part of a header's list, the client's own proxy.
+ * NULL, in place of one that has other than these characters: nothing. */
+static const char *forwarded(const exchange *x, const char *header, const char *letters, char *out, size_t room)
+{
+    const char *value = exchange_header(x, header);
+    const size_t n = value ? strcspn(value, ", ") : 0;
+    if (n == 0 || n >= room || strspn(value, letters) < n)
+        return NULL;
+    snprintf(out, room, "%.*s", (int)n, value);
+    return out;
+}
+
+#define NAME_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
+
 static void put_url(json_writer *w, const exchange *x, const job_picture *p)
 {
-    const char *host = exchange_header(x, "Host"), *scheme = exchange_header(x, "X-Forwarded-Proto");
-    const bool secure = scheme && strcmp(scheme, "https") == 0;
+    char scheme[8], name[256], prefix[256];
+    const char *host = forwarded(x, "X-Forwarded-Host", NAME_LETTERS ":[]", name, sizeof name);
+    const bool secure =
+        forwarded(x, "X-Forwarded-Proto", NAME_LETTERS, scheme, sizeof scheme) && strcmp(scheme, "https") == 0;
+    const char *path = forwarded(x, "X-Forwarded-Prefix", NAME_LETTERS "~/%", prefix, sizeof prefix);
     builder url = {0};
-    builder_format(&url, "%s://%s/api/files/%s", secure ? "https" : "http", host ? host : "localhost", p->name);
+    host = host ? host : exchange_header(x, "Host");
+    builder_format(&url, "%s://%s", secure ? "https" : "http", host ? host : "localhost");
+    if (path && path[0] == '/')
+        builder_add_bytes(&url, path, strlen(path) - (path[strlen(path) - 1] == '/'));
+    builder_format(&url, "/api/files/%s", p->name);
     json_put_string(w, "url", url.text);
     w->text.failed |= url.failed;
     builder_free(&url);

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- txt2img ---- */
 
@@ -186,7 +187,7 @@ void webui_progress(exchange *x)
 {
     queue *q = &x->server->queue;
     const char *skip = exchange_query(x, "skip_current_image");
-    const bool skips = skip && strcmp(skip, "true") == 0;
+    const bool skips = skip && (strcasecmp(skip, "true") == 0 || strcmp(skip, "1") == 0); /* Python writes True */
     json_writer w = {.style = JSON_LINE};
     json_begin_object(&w, NULL);
     queue_lock(q);

@@ -1,5 +1,6 @@
 /* What AUTOMATIC1111's clients list before they ask for a picture. Of what this server has no choice there is one, or
  * none. */
+#include "base/limits.h"
 #include "server/looks.h"
 #include "server/routes.h"
 #include "server/webui_request.h"
@@ -113,6 +114,26 @@ void webui_loras(exchange *x)
         tell_loras(x);
     else
         exchange_aside(x, tell_loras);
+}
+
+/* Clients ask for it to see whether the server is there. Of a GPU it tells what their own server does where it has
+ * none: a text in place of numbers. */
+void webui_memory(exchange *x)
+{
+    json_writer w = {.style = JSON_LINE};
+    const uint64_t used = limits_resident(), available = limits_memory();
+    const uint64_t left = available < UINT64_MAX - used ? available : 0; /* 0: nothing is known */
+    json_begin_object(&w, NULL);
+    json_begin_object(&w, "ram");
+    json_put_unsigned(&w, "free", left);
+    json_put_unsigned(&w, "used", used);
+    json_put_unsigned(&w, "total", left + used);
+    json_end_object(&w);
+    json_begin_object(&w, "cuda");
+    json_put_string(&w, "error", "unavailable");
+    json_end_object(&w);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
 }
 
 void webui_options_get(exchange *x)

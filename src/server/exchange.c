@@ -11,6 +11,7 @@
 
 /* Until when a client that is refused should wait before it tries again. */
 #define RETRY_SECONDS "5"
+#define PREFLIGHT_SECONDS "600"      /* that a browser need not ask again */
 #define VALUES_MAX ((size_t)1 << 20) /* of a body of JSON; one of pictures has 64 MiB */
 
 const char *exchange_query(const exchange *x, const char *key)
@@ -70,6 +71,18 @@ static void hand_over(exchange *x)
     x->response = NULL;
 }
 
+/* For a browser, which else keeps the answer from the page. Caches hold answers apart by who asks. */
+static void add_sharing(const exchange *x, struct MHD_Response *response)
+{
+    if (x->server->settings.allow_host)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ORIGIN);
+    if (!x->shares)
+        return;
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN,
+                            exchange_header(x, MHD_HTTP_HEADER_ORIGIN));
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_EXPOSE_HEADERS, MHD_HTTP_HEADER_RETRY_AFTER);
+}
+
 void answer_with(exchange *x, int status, struct MHD_Response *response, const char *type)
 {
     x->answered = true;
@@ -80,6 +93,7 @@ void answer_with(exchange *x, int status, struct MHD_Response *response, const c
     if (type)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    add_sharing(x, response);
     if (status == MHD_HTTP_UNAUTHORIZED)
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"flux1\"");
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
@@ -114,6 +128,8 @@ void answer_fault(exchange *x, const fault *f)
     json_writer w = {.style = JSON_LINE};
     json_begin_object(&w, NULL);
     fault_put(&w, "error", f);
+    if (strncmp(x->path, "/sdapi/", 7) == 0)
+        json_put_string(&w, "detail", f->message); /* where AUTOMATIC1111's clients look for it */
     json_end_object(&w);
     answer_json(x, fault_http(f), &w);
 }
@@ -134,6 +150,19 @@ void answer_page(exchange *x, const char *bytes, size_t count, const char *polic
 void answer_nothing(exchange *x)
 {
     answer_with(x, MHD_HTTP_NO_CONTENT, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
+}
+
+void answer_preflight(exchange *x)
+{
+    const char *headers = exchange_header(x, MHD_HTTP_HEADER_ACCESS_CONTROL_REQUEST_HEADERS);
+    struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (response) {
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_METHODS, x->allow);
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+        if (headers)
+            MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS, headers);
+    }
+    answer_with(x, MHD_HTTP_NO_CONTENT, response, NULL);
 }
 
 void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name)

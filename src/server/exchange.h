@@ -23,6 +23,7 @@ struct exchange {
     fault refusal;
     char allow[64];       /* methods that the path has, where it has not the request's; else "" */
     bool refuses_at_once; /* the body is not worth waiting for */
+    bool shares;          /* with a page of another host: its Origin, which the answer names */
     bool answered;
     bool lost;                     /* there was no memory for the answer */
     int status;                    /* of the answer */
@@ -56,6 +57,8 @@ void answer_text(exchange *x, int status, const char *type, char *text); /* mall
 /* 200 with a page of HTML, which stays where it is. policy: its Content-Security-Policy */
 void answer_page(exchange *x, const char *bytes, size_t count, const char *policy);
 void answer_nothing(exchange *x); /* 204 */
+/* 204 with what a page of another host may ask of this path: x->allow, and the headers that it names. */
+void answer_preflight(exchange *x);
 /* name: for a "save as". The descriptor is taken. */
 void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name);
 

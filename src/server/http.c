@@ -67,6 +67,7 @@ static bool length_fits(exchange *x, fault *f)
 
 static bool find_route(exchange *x, const char *method, const char *path, route_access *access, fault *f)
 {
+    char near[ARGUMENT_ROOM];
     const route *r = route_find(method, path, x->argument, x->allow);
     *access = r ? r->access : ROUTE_ANY;
     if (r) {
@@ -76,7 +77,16 @@ static bool find_route(exchange *x, const char *method, const char *path, route_
     }
     if (x->allow[0])
         return fault_set(f, FAULT_METHOD, NULL, "%.20s is not for %.100s; it has %s", method, path, x->allow);
+    if (route_near(path, near))
+        return fault_set(f, FAULT_NOT_FOUND, NULL, "there is nothing at %.100s; did you mean %s?", path, near);
     return fault_set(f, FAULT_NOT_FOUND, NULL, "there is nothing at %.100s", path);
+}
+
+/* A browser asks, without the key, whether a page of another host may ask with a method or headers of its own. */
+static bool is_preflight(const exchange *x, const char *method)
+{
+    return x->shares && x->allow[0] && strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0 &&
+           exchange_header(x, MHD_HTTP_HEADER_ACCESS_CONTROL_REQUEST_METHOD);
 }
 
 /* What can be refused before the body has come. */
@@ -86,9 +96,14 @@ static bool admit(exchange *x, const char *method, const char *path, fault *f)
     route_access access;
     fault none;
     const bool found = find_route(x, method, path, &access, &none);
-    const char *origin = exchange_header(x, "Origin");
-    if (!access_names(&s->settings, exchange_header(x, MHD_HTTP_HEADER_HOST), origin, f))
+    const char *origin = exchange_header(x, MHD_HTTP_HEADER_ORIGIN), *host = exchange_header(x, MHD_HTTP_HEADER_HOST);
+    if (!access_names(&s->settings, host, origin, f))
         return false;
+    x->shares = access_shares(&s->settings, host, origin);
+    if (is_preflight(x, method)) {
+        x->handler = answer_preflight;
+        return true;
+    }
     if (!access_site(&s->settings, path, exchange_header(x, "Sec-Fetch-Site"), origin, f))
         return false;
     if (access != ROUTE_OPEN && !access_key(&s->settings, exchange_header(x, MHD_HTTP_HEADER_AUTHORIZATION), f))
@@ -167,18 +182,24 @@ static bool take_body(exchange *x, const char *bytes, size_t count)
     return x->discarded <= BODY_PICTURES;
 }
 
-static bool is_form(exchange *x)
+/* That the body is what it would be read as. */
+static bool body_is_plain(const exchange *x, fault *f)
 {
     const char *type = exchange_header(x, MHD_HTTP_HEADER_CONTENT_TYPE);
-    return x->limit == BODY_JSON && type && strncasecmp(type, "multipart/", 10) == 0;
+    const char *coding = exchange_header(x, MHD_HTTP_HEADER_CONTENT_ENCODING);
+    if (x->limit == BODY_JSON && type && strncasecmp(type, "multipart/", 10) == 0)
+        return fault_set(f, FAULT_CONTENT_TYPE, NULL, "the body must be JSON (Content-Type: application/json)");
+    if (x->body.length > 0 && coding && strcasecmp(coding, "identity") != 0)
+        return fault_set(f, FAULT_CONTENT_TYPE, NULL,
+                         "the body is compressed (Content-Encoding: %.40s): send it as it is, without that header",
+                         coding);
+    return true;
 }
 
 static void handle(exchange *x)
 {
-    if (x->handler && is_form(x)) {
-        fault_set(&x->refusal, FAULT_CONTENT_TYPE, NULL, "the body must be JSON (Content-Type: application/json)");
+    if (x->handler && !body_is_plain(x, &x->refusal))
         x->handler = NULL;
-    }
     if (x->handler)
         x->handler(x);
     else

@@ -19,7 +19,8 @@ static bool matches(const route *r, const char *path, char argument[ARGUMENT_ROO
         return strcmp(pattern, path) == 0;
     if (strncmp(pattern, path, before) != 0)
         return false;
-    const size_t part = strcspn(path + before, "/");
+    const bool slashes = r->handler == openai_model; /* "org/name" */
+    const size_t part = slashes ? strlen(path + before) : strcspn(path + before, "/");
     if (part == 0 || part >= ARGUMENT_ROOM || strcmp(path + before + part, star + 1) != 0)
         return false;
     memcpy(argument, path + before, part);
@@ -52,4 +53,37 @@ const route *route_find(const char *method, const char *path, char argument[ARGU
             used += (size_t)snprintf(methods + used, 64 - used, "%s%s", used ? ", " : "", r->method);
     }
     return NULL;
+}
+
+static bool is_served(const char *path)
+{
+    char argument[ARGUMENT_ROOM];
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (matches(&routes[i], path, argument))
+            return true;
+    return false;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+bool route_near(const char *path, char near[ARGUMENT_ROOM])
+{
+    char plain[2 * ARGUMENT_ROOM];
+    const char *found = NULL;
+    size_t n = strlen(path);
+    while (n > 0 && path[n - 1] == '/')
+        n--;
+    if (n == 0 || n >= sizeof plain)
+        return false;
+    snprintf(plain, sizeof plain, "%.*s", (int)n, path);
+    for (const char *at = plain; !found && (at = strchr(at, '/')); at++)
+        found = is_served(at) ? at : NULL;
+    for (size_t i = 0; !found && i < sizeof routes / sizeof *routes; i++)
+        found =
+            plain[0] == '/' && !strchr(routes[i].path, '*') && ends_with(routes[i].path, plain) ? routes[i].path : NULL;
+    return found && snprintf(near, ARGUMENT_ROOM, "%s", found) < ARGUMENT_ROOM;
 }

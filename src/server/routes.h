@@ -1,5 +1,5 @@
-/* What is served: one row a method and path. A * stands for one part of the path, which the handler finds in
- * exchange.argument. */
+/* What is served: one row a method and path. A * stands for one part of the path, or a model's name, which the handler
+ * finds in exchange.argument. */
 #ifndef FLUX1_SERVER_ROUTES_H
 #define FLUX1_SERVER_ROUTES_H
 
@@ -55,6 +55,7 @@
       "Accepts settings; the model must be ours.")                                                                    \
     X("GET", "/sdapi/v1/sd-models", READY, 0, webui_models, "", "", "200 Checkpoints", "The models.")                 \
     X("GET", "/sdapi/v1/loras", READY, 0, webui_loras, "", "", "200 Loras", "The adapters.")                          \
+    X("GET", "/sdapi/v1/memory", READY, 0, webui_memory, "", "", "200 Memory", "Memory of the server, in bytes.")     \
     X("GET", "/sdapi/v1/*", READY, 0, webui_list, "", "", "200 List",                                                 \
       "Lists that clients ask for first, such as samplers.")                                                          \
     X("POST", "/sdapi/v1/refresh-checkpoints", READY, BODY_JSON, webui_nothing, "", "", "200 Null", "Does nothing.")  \
@@ -79,5 +80,10 @@ typedef struct route {
 /* NULL: there is no such path (*methods is ""), or it has other methods only, which *methods then lists. HEAD is GET.
  * argument: the part that * stands for. */
 const route *route_find(const char *method, const char *path, char argument[ARGUMENT_ROOM], char methods[64]);
+
+/* What was probably meant by a path at which nothing is served: the path without what is too much in front of it (a
+ * proxy's prefix, a base URL's /v1 twice, a slash) or a slash at its end; or one that ends like it, where the base URL
+ * lacks a part. False: there is none. */
+bool route_near(const char *path, char near[ARGUMENT_ROOM]);
 
 #endif

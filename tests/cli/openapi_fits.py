@@ -29,6 +29,8 @@ class Description:
     def unfit(self, method, path, status, kind, value):
         """What does not fit, one sentence each. kind: the content's type; value: JSON, or None."""
         path = path.split("?")[0]
+        if method == "OPTIONS" and status == 204 and kind is None:
+            return []  # a browser's preflight, no operation of the interface
         known = [p for pattern, p in self.paths if pattern.match(path) and method.lower() in self.root["paths"][p]]
         if not known:  # all that may come is the error
             return self.unfit_of("Error", value) if status >= 400 else [f"{method} {path}: not described"]

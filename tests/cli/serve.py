@@ -1,5 +1,5 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
-import atexit, base64, http.client, json, os, re, select, shutil, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
+import atexit, base64, gzip, http.client, json, os, re, select, shutil, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
 from jsonl_schema import resolve
 from openapi_fits import Description
@@ -248,6 +248,57 @@ def odd_requests(s):
     check(s.call("GET", "/health")[0] == 200, "it goes on")
 
 
+def other_pages(s):
+    """What a browser does for a page of another host that is allowed, and for one that is not."""
+    page = {"Origin": "https://my.proxy:3000"}
+    check(s.call("POST", "/v1/images/generations", dict(SHORT, response_format="url"), page)[0] == 200 and s.headers["Access-Control-Allow-Origin"] == page["Origin"]
+          and s.headers["Vary"] == "Origin", "an answer for another page: %s" % s.headers)
+    check(s.call("GET", "/nowhere", headers=page)[0] == 404 and s.headers["Access-Control-Allow-Origin"], "so is an error")
+    check(s.call("GET", "/api/info")[0] == 200 and s.headers["Vary"] == "Origin" and "Access-Control-Allow-Origin" not in s.headers, "nothing is shared with nobody")
+    s.call("GET", "/api/info", headers={"Origin": s.address})
+    check("Access-Control-Allow-Origin" not in s.headers, "the server's own page needs nothing")
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    check(s.call("OPTIONS", "/v1/images/generations", headers=dict(page, **asks)) == (204, None) and s.headers["Access-Control-Allow-Methods"] == "POST"
+          and s.headers["Access-Control-Allow-Headers"] == "authorization,content-type" and s.headers["Access-Control-Allow-Origin"] == page["Origin"], "a preflight: %s" % s.headers)
+    check(s.call("OPTIONS", "/api/jobs/0123456789abcdef", headers=dict(page, **asks))[0] == 204 and s.headers["Access-Control-Allow-Methods"] == "GET, DELETE", "a preflight of a job")
+    error_of(s.call("OPTIONS", "/nowhere", headers=dict(page, **asks)), 404, "not_found_error", "nothing at")
+    for origin in ("http://evil.example", "null"):
+        error_of(s.call("OPTIONS", "/v1/images/generations", headers=dict(asks, Origin=origin)), 403, "invalid_request_error", "may not use this server: allow it with --allow-host")
+        check("Access-Control-Allow-Origin" not in s.headers, "nothing is shared with %s" % origin)
+
+
+def proxies(s):
+    """An address of a picture is the one that the client can reach."""
+    def address(**headers):
+        answer = s.call("POST", "/v1/images/generations", dict(SHORT, response_format="url"), {k.replace("_", "-"): v for k, v in headers.items()})[1]
+        return re.sub("/api/files/[0-9a-f]+-1.png$", "", answer["data"][0]["url"])
+    here = "127.0.0.1:%d" % s.port
+    for headers, expected in (({"X_Forwarded_Proto": "https"}, "https://" + here), ({"X_Forwarded_Proto": "https, http"}, "https://" + here), ({"X_Forwarded_Proto": "ftp"}, "http://" + here),
+                              ({"X_Forwarded_Host": "my.proxy:8443", "X_Forwarded_Proto": "https"}, "https://my.proxy:8443"), ({"X_Forwarded_Host": "a.b, c.d"}, "http://a.b"),
+                              ({"X_Forwarded_Host": "a/b"}, "http://" + here), ({"X_Forwarded_Prefix": "/flux"}, "http://" + here + "/flux"), ({"X_Forwarded_Prefix": "/my/flux/"}, "http://" + here + "/my/flux"),
+                              ({"X_Forwarded_Prefix": "/"}, "http://" + here), ({"X_Forwarded_Prefix": "flux"}, "http://" + here), ({"X_Forwarded_Prefix": "/a\"b"}, "http://" + here)):
+        told = address(**headers)
+        check(told == expected, "%s: %s" % (headers, told))
+
+
+def wrong_addresses(s):
+    """A base URL with a part too much or too little: what was probably meant is told."""
+    for method, path, meant in (("POST", "/images/generations", "/v1/images/generations"), ("POST", "/v1/v1/images/generations", "/v1/images/generations"), ("GET", "//sdapi/v1/options", "/sdapi/v1/options"),
+                                ("GET", "/v1/models/", "/v1/models"), ("GET", "/flux/sdapi/v1/samplers", "/sdapi/v1/samplers"), ("POST", "/txt2img", "/sdapi/v1/txt2img"), ("GET", "/flux/v1/models/a", "/v1/models/a")):
+        error_of(s.call(method, path, {} if method == "POST" else None), 404, "not_found_error", "there is nothing at %s; did you mean %s\\?$" % (path, meant))
+    for path in ("/v1/chat/completions", "/favicon.ico", "/s", "/api/jobs/0/events/0", "/" + "v1/" * 90 + "models", "/x/"):
+        check("did you mean" not in s.call("GET", path)[1]["error"]["message"], "nothing is near %s" % path[:30])
+
+
+def compressed(s):
+    """A body that is compressed is not read, and the client hears why."""
+    body = gzip.compress(json.dumps(SHORT).encode())
+    for path, kind in (("/v1/images/generations", "application/json"), ("/sdapi/v1/txt2img", "application/json"), ("/api/png-info", "image/png")):
+        error_of(s.call("POST", path, body, {"Content-Type": kind, "Content-Encoding": "gzip"}), 415, "invalid_request_error", "compressed .Content-Encoding: gzip.: send it as it is")
+    status, job = s.call("POST", "/api/jobs", SHORT, {"Content-Encoding": "identity"})
+    check(status == 202 and s.until(job["id"], ["done"]), "identity is no coding")
+
+
 def own_jobs(s):
     status, j = s.call("POST", "/api/jobs", dict(SHORT, height=50, count=2, preview_every=1, guidance=3, odd=1))
     check(status == 202 and j["state"] in ("queued", "running") and j["request"]["height"] == 48 and j["request"]["seed"] == "7"
@@ -404,7 +455,11 @@ def webui(s):
     error_of(s.call("POST", "/sdapi/v1/samplers", {}), 405, "invalid_request_error", "it has GET")
     status, marked = s.call("POST", "/sdapi/v1/txt2img", b"\xef\xbb\xbf" + json.dumps(dict(sent, n_iter=1)).encode())
     check(status == 200 and marked["images"] == a["images"][:1], "a body with a byte order mark: %s" % (status,))
-    error_of(s.call("POST", "/sdapi/v1/png-info", {"image": ""}), 400, "invalid_request_error", "no picture: it is empty")
+    ram = s.call("GET", "/sdapi/v1/memory")[1]["ram"]
+    check(1 << 20 < ram["used"] <= s.peak() << 10 and ram["free"] > 0 and ram["total"] == ram["used"] + ram["free"], "memory: %s" % ram)
+    answer = s.call("POST", "/sdapi/v1/png-info", {"image": ""})
+    error_of(answer, 400, "invalid_request_error", "no picture: it is empty")
+    check(answer[1]["detail"] == answer[1]["error"]["message"] and "detail" not in s.call("GET", "/nowhere")[1], "an error of AUTOMATIC1111's interface has a detail: %s" % answer[1])
     info = json.loads(a["info"])
     check(info["seed"] == 7 and info["all_seeds"] == [7, 8] and (info["width"], info["height"]) == (64, 48), "info: %s" % info)
     # the rule by which its clients read the last line (spec.md): pairs of key and value
@@ -448,7 +503,7 @@ def webui(s):
             break
         time.sleep(0.02)
     check(now["state"]["sampling_steps"] == 10000 and now["state"]["job_count"] == 2 and 0 < now["progress"] < 1, "progress: %s" % now["state"])
-    check(s.call("GET", "/sdapi/v1/progress?skip_current_image=true")[1]["current_image"] is None, "skip_current_image")
+    check(all(s.call("GET", "/sdapi/v1/progress?skip_current_image=" + yes)[1]["current_image"] is None for yes in ("true", "True", "1")), "skip_current_image")
     s.call("POST", "/sdapi/v1/interrupt")
     thread.join()
     error_of(answers[0], 503, "unavailable_error", "cancelled")
@@ -622,6 +677,24 @@ def other_models():
     check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == ["schnell"] and "no model of --models can be had: %s: cannot list" % names in open(s.errors).read(), "the operator is told of the folder")
     os.rename(names + ".away", names)
     check(s.stop() == 0, "a stop with a model of the folder open")
+
+
+def named_in_cache():
+    """A model of Hugging Face's cache is told, and asked for, by a name with a slash."""
+    snapshot = folder + "/hub/models--org--tiny/snapshots/0123456789abcdef0123456789abcdef01234567"
+    os.makedirs(os.path.dirname(snapshot))
+    os.makedirs(folder + "/hub/models--org--tiny/refs")
+    open(folder + "/hub/models--org--tiny/refs/main", "w").write(os.path.basename(snapshot))
+    os.symlink(os.path.abspath(model), snapshot)
+    os.environ["HF_HUB_CACHE"] = folder + "/hub"
+    s = Server("--port", "0", model="org/tiny")
+    del os.environ["HF_HUB_CACHE"]
+    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == ["org/tiny"], "the name in the cache")
+    for path in ("org/tiny", "org%2Ftiny", "tiny"):
+        check(s.call("GET", "/v1/models/" + path)[1].get("id") == "org/tiny", "/v1/models/" + path)
+    error_of(s.call("GET", "/v1/models/other/tiny"), 404, "not_found_error", "there is no model \"other/tiny\"")
+    check(s.call("POST", "/v1/images/generations", dict(SHORT, model="org/tiny"))[0] == 200, "a picture by that name")
+    s.stop()
 
 
 def cut_files():
@@ -1214,7 +1287,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), lambda s: unkept_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, other_pages, proxies, wrong_addresses, compressed, lambda s: lost_pictures(s, folder + "/jobs"), lambda s: unkept_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
@@ -1230,6 +1303,7 @@ keys()
 defaults()
 loras()
 other_models()
+named_in_cache()
 cut_files()
 ahead()
 workers()

@@ -17,7 +17,7 @@ refused 2 '--prompt needs an argument' generate -m "$tiny" --prompt
 refused 2 '--prompt is given twice' generate -m "$tiny" -p a -p b
 refused 2 '--seed is given twice' generate -m "$tiny" -p a -S -1 -S 5
 refused 2 '^flux1: negative_prompt: the prompt is not valid UTF-8: .* \(--negative-prompt\)$' generate -m "$tiny" -p a --negative-prompt "$(printf '\377')" --true-cfg-scale 2
-refused 2 'needs a prompt' generate -m "$tiny"
+refused 2 'needs a prompt: .*--prompts FILE, .*--from PICTURE' generate -m "$tiny"
 refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" -p ''
 refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" --prompt-file /dev/null
 refused 2 '--prompt has no value: --steps.*--prompt=--steps' generate -m "$tiny" -p --steps 4
@@ -177,7 +177,10 @@ flux1 completion --help
 expect_status 0 "completion --help"
 grep -q 'bashrc' ../out || fail "completion --help says where it goes"
 refused 2 'did you mean generate' help genrate
+flux1 -V
+cp ../out ../version
 flux1 --version
+cmp -s ../out ../version || fail "-V is --version: $(cat ../version)"
 grep -Eq '^flux1 [0-9]+\.[0-9]+\.[0-9]+$' ../out || fail "--version: $(cat ../out)"
 "$FLUX1" completion bash >../bash && "$FLUX1" completion zsh >../zsh && "$FLUX1" completion fish >../fish || fail "completions"
 for shell in bash zsh fish; do

@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,6 +59,11 @@ class Case(unittest.TestCase):
         picture.save(self.folder / name, **how)
         return (self.folder / name).read_bytes()
 
+    def drawn_in(self, picture):
+        """What its file says of that."""
+        dtype, device = re.search(rb'"dtype": "(\w+)", "device": "(\w+)"', self.saved(picture)).groups()
+        return f"{dtype.decode()} on {device.decode()}"
+
 
 class Pictures(Case):
     def test_files_are_the_programs(self):
@@ -93,6 +99,37 @@ class Pictures(Case):
 
         self.assertEqual(self.draw(generator=Generator())[0].pixels, self.draw(rng="cuda")[0].pixels)
         self.assertNotEqual(self.draw(generator=Generator())[0].pixels, self.draw()[0].pixels)
+
+    def test_a_model_cards_code_runs(self):
+        """As Hugging Face's page of FLUX.1-schnell has it, with stand-ins for torch's objects."""
+        class Generator:
+            device = None
+
+            def initial_seed(self):
+                return 0
+
+        class bfloat16:
+            def __str__(self):
+                return "torch.bfloat16"
+
+        pipe = flux1.FluxPipeline.from_pretrained(PIPELINE, torch_dtype=bfloat16())
+        pipe.enable_model_cpu_offload()
+        picture, = pipe("a cat", guidance_scale=0.0, num_inference_steps=4, max_sequence_length=64, generator=Generator(), **SIZE, output_type="picture").pictures
+        self.assertEqual(self.drawn_in(picture), "bf16 on cpu")
+
+    def test_a_pipeline_moves_to_another_device(self):
+        pipe = flux1.FluxPipeline.from_pretrained(PIPELINE)
+        pipe.load_lora_weights(LORA)
+        expected = self.saved(self.draw(pipe=pipe)[0])
+        self.assertIs(pipe.to("ref"), pipe)
+        self.assertEqual(self.drawn_in(self.draw(pipe=pipe)[0]), "f32 on ref")
+        with self.assertRaisesRegex(flux1.UnsupportedError, "tpu"):
+            pipe.to("tpu")
+        self.assertEqual(self.drawn_in(self.draw(pipe=pipe)[0]), "f32 on ref")
+        self.assertEqual(self.drawn_in(self.draw(pipe=pipe.to("cpu", "bf16"))[0]), "bf16 on cpu")
+        self.assertEqual(self.saved(self.draw(pipe=pipe.to(device="cpu", dtype="float32"))[0]), expected)
+        with self.assertRaisesRegex(flux1.ArgumentError, "dtype .*float16.*: known are"):
+            pipe.to(dtype="float16")
 
     def test_without_a_seed_it_is_random(self):
         self.assertNotEqual(self.draw(generator=None)[0].seed, self.draw(generator=None)[0].seed)
@@ -342,6 +379,9 @@ class Errors(Case):
             self.draw()[0].save(self.folder / "none" / "a.png")
         self.assertIsInstance(raised.exception, OSError)
         self.assertEqual((raised.exception.status, raised.exception.status_name), (3, "FLUX1_ERR_IO"))
+        with self.assertRaisesRegex(flux1.ArgumentError, r"a\.GIF: pictures are written as PNG, JPEG or WebP"):
+            self.draw()[0].save(self.folder / "a.GIF")
+        self.assertEqual(self.saved(self.draw()[0], "a.gif", format="png"), self.saved(self.draw()[0]))
 
     def test_each_status_has_its_class(self):
         names = {n for n, v in vars(_interface).items() if n.startswith("FLUX1_ERR_")}

@@ -86,6 +86,31 @@ static void a_page_of_another_site_is_refused(void **state)
     assert_false(names(&open_server, "127.0.0.1:8080", "http://evil.example"));
     assert_false(names(&open_server, "127.0.0.1:8080", "null"));
     assert_false(names(&locked, "127.0.0.1:8080", "http://evil.example"));
+    const server_settings files = {.host = "127.0.0.1", .allow_host = "null"};
+    assert_true(names(&files, "127.0.0.1:8080", "null"));
+    assert_false(names(&files, "127.0.0.1:8080", "http://evil.example"));
+}
+
+/* "*" would let any page read what its visitor's server has, so that it takes a key, which such a page does not know.
+ */
+static void answers_are_shared_with_pages_that_are_allowed(void **state)
+{
+    (void)state;
+    const server_settings any = {.host = "127.0.0.1", .allow_host = "*,my.proxy"};
+    const server_settings any_with_key = {.allow_host = "*", .keys = two_keys, .key_count = 2};
+    assert_true(access_shares(&open_server, "127.0.0.1:8080", "https://my.proxy"));
+    assert_true(access_shares(&open_server, "127.0.0.1:8080", "http://OTHER:3000"));
+    assert_false(access_shares(&open_server, "127.0.0.1:8080", NULL));
+    assert_false(access_shares(&open_server, "my.proxy", "https://my.proxy")); /* it is not another host */
+    assert_false(access_shares(&open_server, "127.0.0.1:8080", "http://evil.example"));
+    assert_false(access_shares(&open_server, "127.0.0.1:8080", "null"));
+    assert_false(access_shares(&open_server, NULL, "my.proxy"));
+    assert_false(access_shares(&any, "127.0.0.1:8080", "http://evil.example"));
+    assert_false(access_shares(&any, "127.0.0.1:8080", "null"));
+    assert_true(access_shares(&any, "127.0.0.1:8080", "https://my.proxy"));
+    assert_true(access_shares(&any_with_key, "127.0.0.1:8080", "http://evil.example"));
+    assert_true(access_shares(&any_with_key, "127.0.0.1:8080", "null"));
+    assert_false(access_shares(&locked, "127.0.0.1:8080", "http://evil.example"));
 }
 
 static bool site(const server_settings *s, const char *path, const char *from, const char *origin)
@@ -123,6 +148,7 @@ int main(void)
         cmocka_unit_test(a_key_may_be_the_password_of_basic),
         cmocka_unit_test(a_host_is_an_address_or_an_allowed_name),
         cmocka_unit_test(a_page_of_another_site_is_refused),
+        cmocka_unit_test(answers_are_shared_with_pages_that_are_allowed),
         cmocka_unit_test(what_a_page_of_another_site_embeds_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
