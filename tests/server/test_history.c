@@ -470,6 +470,7 @@ static void a_pictures_name_is_its_jobs_and_a_number(void **state)
                                       "0123456789abcde-1.png",
                                       "0123456789abcdef0-1.png",
                                       "0123456789ABCDEF-1.png",
+                                      "0123456789abcdeg-1.png",
                                       ID "-1/2.png",
                                       ID "-..png",
                                       ID "-1.sqlite",

@@ -394,6 +394,42 @@ static void another_entry_under_its_name_is_not_used(void **state)
     assert_true(file_exists(path_of("x"))); /* not ours */
 }
 
+static void files_of_other_names_are_not_ours(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "0123456789abcdef0123456789abcde.prepared", "0123456789abcdef0123456789abcdef0.prepared",
+        "0123456789abcdef0123456789abcdeg.prepared", "0123456789abcdef0123456789abcdef.prepared.old",
+        "0123456789abcdef0123456789abcdef"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const int fd = open(path_of(names[i]), O_WRONLY | O_CREAT, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+        if (files_there() != 0)
+            fail_msg("%s", names[i]);
+    }
+}
+
+/* Of many the first are kept; that nothing is stored any more is told once. */
+static void warnings_are_bounded(void **state)
+{
+    (void)state;
+    char expected[16], *text;
+    for (int i = 0; i < 3 * PREPARED_WARNINGS; i++)
+        prepared_warn(cache, "%d", i);
+    for (int i = 0; i < PREPARED_WARNINGS; i++) {
+        snprintf(expected, sizeof expected, "%d", i);
+        assert_non_null(text = prepared_next_warning(cache));
+        assert_string_equal(text, expected);
+        free(text);
+    }
+    assert_null(prepared_next_warning(cache));
+    prepared_stop(cache, "a disk");
+    prepared_stop(cache, "another");
+    expect_warning("a disk; prepared weights are not stored from here on");
+    assert_true(prepared_is_full(cache));
+}
+
 /* ---- headers ---- */
 
 enum { AT_FILE = 16, AT_COUNT = 40, AT_TEXT = 48, AT_SUM = 56, ROW = 40, AT_OFFSET = 16, AT_BYTES = 24 };
@@ -895,6 +931,8 @@ int main(void)
         TEST(an_entry_with_bytes_behind_its_end_is_not_used),
         TEST(what_is_no_file_is_named_and_left),
         TEST(another_entry_under_its_name_is_not_used),
+        TEST(files_of_other_names_are_not_ours),
+        TEST(warnings_are_bounded),
         cmocka_unit_test(numbers_of_a_header_are_not_trusted),
         cmocka_unit_test(blocks_that_are_too_many_or_too_large_are_none),
         TEST(a_killed_writer_leaves_nothing_that_is_found),
