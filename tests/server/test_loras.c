@@ -388,7 +388,7 @@ static void files_that_nobody_has_stay_open_up_to_a_limit(void **state)
     loras_return(&x->l, held); /* one has it still */
     for (int i = 0; i < FILES; i++) {
         snprintf(name[i], sizeof name[i], "file%d", i);
-        snprintf(path[i], sizeof path[i], "%s/%s.safetensors", x->folder, name[i]);
+        snprintf(path[i], sizeof path[i], "%.60s/%.15s.safetensors", x->folder, name[i]);
         write_file(path[i], "x");
         loras_return(&x->l, take(x, model, name[i]));
         assert_int_equal(library.open, 1 + (i < IDLE ? i + 1 : IDLE));
