@@ -326,12 +326,16 @@ static flux1_status make_blobs(fetch *f, flux1_error *err)
     return FLUX1_OK;
 }
 
-/* Whether all files of a blob lie in the snapshot themselves, as on a file system without symbolic links. */
+/* Whether all files of a blob lie in the snapshot themselves, as on a file system without symbolic links; then its size
+ * is known. */
 static bool is_placed(const fetch *f, blob *b)
 {
     bool all = true;
+    int64_t size = b->size;
     for (size_t i = 0; all && i < f->files; i++)
-        all = &f->blob[f->file[i].blob] != b || place_holds(&f->place, f->list.commit, f->file[i].path, &b->size);
+        all = &f->blob[f->file[i].blob] != b || place_holds(&f->place, f->list.commit, f->file[i].path, &size);
+    if (all)
+        b->size = size;
     return all;
 }
 
