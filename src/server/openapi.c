@@ -289,7 +289,7 @@ static void put_path(json_writer *w, size_t first)
             return;
     builder_add_bytes(&path, one->path, star ? (size_t)(star - one->path) : strlen(one->path));
     if (star)
-        builder_format(&path, "{name}%s", star + 1);
+        builder_format(&path, "{name}%s", star + strspn(star, "*"));
     json_begin_object(w, path.text ? path.text : "");
     for (size_t i = first; i < OPERATIONS; i++)
         if (strcmp(operations[i].path, one->path) == 0)

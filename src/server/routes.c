@@ -19,9 +19,9 @@ static bool matches(const route *r, const char *path, char argument[ARGUMENT_ROO
         return strcmp(pattern, path) == 0;
     if (strncmp(pattern, path, before) != 0)
         return false;
-    const bool slashes = r->handler == openai_model; /* "org/name" */
-    const size_t part = slashes ? strlen(path + before) : strcspn(path + before, "/");
-    if (part == 0 || part >= ARGUMENT_ROOM || strcmp(path + before + part, star + 1) != 0)
+    const bool rest = star[1] == '*';
+    const size_t part = rest ? strlen(path + before) : strcspn(path + before, "/");
+    if (part == 0 || part >= ARGUMENT_ROOM || strcmp(path + before + part, star + 1 + rest) != 0)
         return false;
     memcpy(argument, path + before, part);
     argument[part] = '\0';

@@ -1,5 +1,5 @@
-/* What is served: one row a method and path. A * stands for one part of the path, or a model's name, which the handler
- * finds in exchange.argument. */
+/* What is served: one row a method and path. A * stands for one part of the path, ** for all that is left of it
+ * ("org/name" of a model); the handler finds it in exchange.argument. */
 #ifndef FLUX1_SERVER_ROUTES_H
 #define FLUX1_SERVER_ROUTES_H
 
@@ -31,7 +31,7 @@
     X("POST", "/api/png-info", READY, BODY_PICTURES, png_info_post, "", "image/png", "200 PictureInfo",               \
       "What made a picture.")                                                                                         \
     X("GET", "/v1/models", READY, 0, openai_models, "", "", "200 Models", "The models.")                              \
-    X("GET", "/v1/models/*", READY, 0, openai_model, "", "", "200 Model", "A model.")                                 \
+    X("GET", "/v1/models/**", READY, 0, openai_model, "", "", "200 Model", "A model.")                                \
     X("POST", "/v1/images/generations", READY, BODY_JSON, openai_generations, "", "ImagesRequest",                    \
       "200 Images|text/event-stream", "Makes pictures.")                                                              \
     X("POST", "/v1/images/edits", READY, BODY_UNREAD, openai_edits, "", "multipart/form-data", "400 Error",           \
