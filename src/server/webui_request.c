@@ -92,7 +92,7 @@ const request_field webui_count_fields[] = {
 void webui_model_name(const char *checkpoint, char name[MODEL_NAME_ROOM])
 {
     const size_t n = strcspn(checkpoint, "["), length = n > 0 && checkpoint[n] && checkpoint[n - 1] == ' ' ? n - 1 : n;
-    snprintf(name, MODEL_NAME_ROOM, "%.*s", (int)length, checkpoint);
+    snprintf(name, MODEL_NAME_ROOM, "%.*s", (int)(length < MODEL_NAME_ROOM ? length : MODEL_NAME_ROOM), checkpoint);
 }
 
 const char *webui_wanted_model(const json_value *o)

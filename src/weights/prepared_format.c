@@ -119,7 +119,8 @@ void prepared_header_write(const prepared_header *h, unsigned char *out)
 size_t prepared_header_bytes(const unsigned char *head)
 {
     uint64_t bytes = get(head + AT_HEADER);
-    bool good = memcmp(head, magic, sizeof magic) == 0 && bytes <= PREPARED_HEADER_MOST && bytes % PREPARED_ALIGN == 0;
+    bool good = memcmp(head, magic, sizeof magic) == 0 && bytes >= PREPARED_HEAD && bytes <= PREPARED_HEADER_MOST &&
+                bytes % PREPARED_ALIGN == 0;
     return good ? (size_t)bytes : 0;
 }
 
