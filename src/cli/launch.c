@@ -187,6 +187,16 @@ static long long now_naps(void)
     return (long long)t.tv_sec * SECOND + t.tv_nsec / (NAP * 1000000L);
 }
 
+/* When a process is killed, one of the others says which. mpirun leaves them a second for it, which a busy machine may
+ * not give them. */
+static void explain_end(int how)
+{
+    if (WIFSIGNALED(how))
+        print_error("mpirun was killed (signal %d), and the processes of the mesh with it", WTERMSIG(how));
+    else
+        print_error("a process of the mesh was killed, and the others ended before one of them could say which");
+}
+
 /* The exit status of flux1: as its first process has told it, or as mpirun hands it on. A signal that comes right
  * before a wait must not be lost: so there are naps. */
 static int wait_for(run *m, relay *r)
@@ -206,7 +216,9 @@ static int wait_for(run *m, relay *r)
         print_error("interrupted"); /* before the first process could say so */
         return EXIT_INTERRUPTED;
     }
-    return status > EXIT_INTERRUPTED ? EXIT_FAILED : status; /* a process was killed: the first one has said so */
+    if (status != EXIT_DONE && r->started && !r->silent)
+        explain_end(how);
+    return status > EXIT_INTERRUPTED ? EXIT_FAILED : status; /* a process was killed */
 }
 
 static void explain_start(const options *opt, const run *m, int processes, const char *program)
