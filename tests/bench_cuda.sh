@@ -85,7 +85,9 @@ expect 1 "usage: all.sh"
 
 # ---- the real ones ----
 
-export PACK_LIMIT=$((100 << 20)) # the build may be for several architectures
+PACK_LIMIT=$((1 << 20)) bash "$source/bench/cuda/pack.sh" "$build" "$root/none" >"$root/out" 2>&1 && fail "a pack above the limit is made"
+grep -q 'bytes, more than 1048576' "$root/out" || { fail "the limit is not named"; cat "$root/out"; }
+export PACK_LIMIT=$((256 << 20)) # the build may be for many architectures
 bash "$source/bench/cuda/pack.sh" "$build" "$root/real" >"$root/out" 2>&1 || { fail "pack.sh"; cat "$root/out"; }
 bash "$source/bench/cuda/pack.sh" "$build" "$root/real" >"$root/out" 2>&1 && fail "a pack is overwritten"
 bash "$source/bench/cuda/pack.sh" "$root" "$root/none" >"$root/out" 2>&1 && fail "a build without programs is packed"
