@@ -1,11 +1,10 @@
 #include "base/arena.h"
 
 #include "base/checked.h"
+#include "base/large.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
-
-#define HUGE_PAGE ((size_t)2 << 20)
 
 static size_t page_bytes(void)
 {
@@ -25,10 +24,7 @@ flux1_status arena_create(size_t size, arena *out, flux1_error *err)
     void *base = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         return error_oom(err, size, "a stage's activations");
-#ifdef MADV_HUGEPAGE
-    if (mapped >= HUGE_PAGE) /* a matrix product walks many rows at once: fewer TLB misses; a hint */
-        (void)madvise(base, mapped, MADV_HUGEPAGE);
-#endif
+    large_hint(base, mapped);
     *out = (arena){.base = base, .size = mapped};
     return FLUX1_OK;
 }

@@ -5,6 +5,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define HUGE_PAGE ((size_t)2 << 20)
+
+void large_hint(void *memory, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    if (bytes >= HUGE_PAGE)
+        (void)madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+}
+
 #if defined(__SANITIZE_ADDRESS__)
 static void *pages(size_t bytes)
 {
@@ -22,7 +32,10 @@ static void pages_free(void *memory, size_t bytes)
 static void *pages(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
+    if (memory == MAP_FAILED)
+        return NULL;
+    large_hint(memory, bytes);
+    return memory;
 }
 
 static void pages_free(void *memory, size_t bytes) { munmap(memory, bytes); }

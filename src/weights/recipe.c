@@ -102,8 +102,8 @@ flux1_status recipe_beside(const weight_recipe *a, const weight_recipe *b, weigh
     return FLUX1_OK;
 }
 
-flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out,
-                           flux1_error *err)
+flux1_status recipe_decode_by(recipe_decoder *decode, const void *arg, const weight_recipe *r, int64_t row, int64_t col,
+                              int64_t count, float *out, flux1_error *err)
 {
     if (row < 0 || row >= r->rows || col < 0 || count < 0 || col > r->cols - count)
         return error_set(err, FLUX1_ERR_INTERNAL,
@@ -118,11 +118,24 @@ flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int
         if (!t->data)
             return error_set(err, FLUX1_ERR_INTERNAL, "the weight \"%s\" has no data (a dry run's)", p->source->name);
         int64_t element = (p->source_row + row - p->row) * tensor_row_elements(t) + p->source_col + first - p->col;
-        flux1_status st = tensor_decode(t, element, last - first, out + (first - col), err);
+        flux1_status st = decode(arg, t, element, last - first, out + (first - col), err);
         if (st != FLUX1_OK)
             return error_prefix(err, "%s: tensor \"%s\"", p->source->file, p->source->name);
     }
     return FLUX1_OK;
+}
+
+static flux1_status decode_any(const void *arg, const tensor *t, int64_t first, int64_t count, float *out,
+                               flux1_error *err)
+{
+    (void)arg;
+    return tensor_decode(t, first, count, out, err);
+}
+
+flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out,
+                           flux1_error *err)
+{
+    return recipe_decode_by(decode_any, NULL, r, row, col, count, out, err);
 }
 
 /* The piece that is all there is of these rows, as they lie in its tensor; NULL if there is none. */

@@ -52,6 +52,12 @@ flux1_status recipe_beside(const weight_recipe *a, const weight_recipe *b, weigh
 flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out,
                            flux1_error *err);
 
+/* The same with another tensor_decode. */
+typedef flux1_status recipe_decoder(const void *arg, const tensor *t, int64_t first, int64_t count, float *out,
+                                    flux1_error *err);
+flux1_status recipe_decode_by(recipe_decoder *decode, const void *arg, const weight_recipe *r, int64_t row, int64_t col,
+                              int64_t count, float *out, flux1_error *err);
+
 /* The same for `rows` rows from `row`, one after the other in `out`. */
 flux1_status recipe_decode_rows(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count,
                                 float *out, flux1_error *err);

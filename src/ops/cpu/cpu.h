@@ -93,6 +93,11 @@ typedef struct matrix {
 /* Columns that a kernel decodes at once: whole units of every type, and few enough for its stack. */
 enum { DECODE_COLS = 192 };
 
+/* tensor_decode (a recipe_decoder) by the kernels' decoders, cpu_decoders at arg: they give the same bits. NULL, or of
+ * a type that they do not have: by the definition. */
+flux1_status cpu_decode_tensor(const void *arg, const tensor *t, int64_t first, int64_t count, float *out,
+                               flux1_error *err);
+
 /* Decodes rows and columns of a packed piece to out[rows·cols], and returns the piece that they are. decoders NULL: by
  * tensor_decode. */
 matrix_piece cpu_decode_piece(const cpu_decoders *decoders, const matrix_piece *p, int64_t row, int64_t rows,

@@ -7,6 +7,7 @@
  *   both, minus, times_power (a byte times a power of two, which fits it), levels_of (iq4_levels)
  *   put, put_sum        16 signed codes, times a scale, plus an offset, to floats; put_32, put_sum_32
  *   e4m3_16, e5m2_16, i8_16, bnb4_16  16 bytes to floats
+ *   f16_8, bf16_8       8 halves to floats
  *
  * Idea: the codes of a unit become signed bytes in a register (masks, shifts, and a table look-up for levels), then
  * floats that are multiplied by the scale of their sub-block: about a quarter of a cycle an element (x86). Sums and
@@ -164,15 +165,34 @@ RUN_BYTES(e5m2, 1)
 RUN_BYTES(i8, 1)
 RUN_BYTES(bnb4, 2)
 
-#define DECODERS                                                                                                  \
-    {                                                                                                             \
-        .of = {[DTYPE_F8_E4M3] = {1, e4m3_run},   [DTYPE_F8_E5M2] = {1, e5m2_run}, [DTYPE_I8] = {1, i8_run},      \
-               [DTYPE_BNB4] = {2, bnb4_run},      [DTYPE_Q4_0] = {32, q4_0_run},   [DTYPE_Q4_1] = {32, q4_1_run}, \
-               [DTYPE_Q5_0] = {32, q5_0_run},     [DTYPE_Q5_1] = {32, q5_1_run},   [DTYPE_Q8_0] = {32, q8_0_run}, \
-               [DTYPE_IQ4_NL] = {32, iq4_nl_run}, [DTYPE_Q2_K] = {64, q2_k_run},   [DTYPE_Q3_K] = {64, q3_k_run}, \
-               [DTYPE_Q4_K] = {64, q4_k_run},     [DTYPE_Q5_K] = {64, q5_k_run},   [DTYPE_Q6_K] = {64, q6_k_run}, \
-               [DTYPE_IQ4_XS] = {64, iq4_xs_run}},                                                                \
-        .multiply = multiply, .look_up = look_up                                                                  \
+/* ---- halves ---- */
+
+#define RUN_HALVES(name)                                                                        \
+    static void name##_run(const unsigned char *data, int64_t first, int64_t count, float *out) \
+    {                                                                                           \
+        const unsigned char *p = data + first * 2;                                              \
+        for (; count >= 8; count -= 8, p += 16, out += 8)                                       \
+            name##_8(load_16(p), out);                                                          \
+        if (count > 0) {                                                                        \
+            unsigned char bytes[16] = {0};                                                      \
+            float values[8];                                                                    \
+            memcpy(bytes, p, (size_t)count * 2);                                                \
+            name##_8(load_16(bytes), values);                                                   \
+            memcpy(out, values, (size_t)count * sizeof *out);                                   \
+        }                                                                                       \
+    }
+RUN_HALVES(f16)
+RUN_HALVES(bf16)
+
+#define DECODERS                                                                                                   \
+    {                                                                                                              \
+        .of = {[DTYPE_F16] = {1, f16_run},      [DTYPE_BF16] = {1, bf16_run},  [DTYPE_F8_E4M3] = {1, e4m3_run},    \
+               [DTYPE_F8_E5M2] = {1, e5m2_run}, [DTYPE_I8] = {1, i8_run},      [DTYPE_BNB4] = {2, bnb4_run},       \
+               [DTYPE_Q4_0] = {32, q4_0_run},   [DTYPE_Q4_1] = {32, q4_1_run}, [DTYPE_Q5_0] = {32, q5_0_run},      \
+               [DTYPE_Q5_1] = {32, q5_1_run},   [DTYPE_Q8_0] = {32, q8_0_run}, [DTYPE_IQ4_NL] = {32, iq4_nl_run},  \
+               [DTYPE_Q2_K] = {64, q2_k_run},   [DTYPE_Q3_K] = {64, q3_k_run}, [DTYPE_Q4_K] = {64, q4_k_run},      \
+               [DTYPE_Q5_K] = {64, q5_k_run},   [DTYPE_Q6_K] = {64, q6_k_run}, [DTYPE_IQ4_XS] = {64, iq4_xs_run}}, \
+        .multiply = multiply, .look_up = look_up                                                                   \
     }
 
 #endif

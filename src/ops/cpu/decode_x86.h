@@ -138,6 +138,15 @@ static inline void bnb4_16(__m128i bytes, float *out)
     put(out + 16, _mm_unpackhi_epi8(high, low), 1);
 }
 
+/* ---- halves ---- */
+
+static inline void f16_8(__m128i h, float *out) { _mm256_storeu_ps(out, _mm256_cvtph_ps(h)); }
+
+static inline void bf16_8(__m128i h, float *out)
+{
+    _mm256_storeu_ps(out, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)));
+}
+
 /* ---- scales beside the values ---- */
 
 static void multiply(float factor, float constant, int64_t count, float *values)

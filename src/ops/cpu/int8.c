@@ -66,6 +66,7 @@ void cpu_int8_point(cpu_weight *w, const unsigned char *form)
 typedef struct filling {
     const weight_recipe *recipe;
     const cpu_int8_way *way;
+    const cpu_decoders *decoders;
     int8_kind kind;
     int64_t chunk;
     unsigned char *form;
@@ -121,7 +122,7 @@ static flux1_status fill_row(const filling *j, int64_t row, float *values, bool 
     const weight_recipe *r = j->recipe;
     for (int64_t col = 0; col < r->cols; col += WIDE) {
         const int64_t cols = i64_min(WIDE, r->cols - col);
-        TRY(recipe_decode(r, row, col, cols, values, err));
+        TRY(recipe_decode_by(cpu_decode_tensor, j->decoders, r, row, col, cols, values, err));
         fill_part(j, row, col, cols, values);
     }
     if (stored)
@@ -156,6 +157,7 @@ flux1_status cpu_int8_fill(cpu_ops *o, const weight_recipe *r, unsigned char *ou
 {
     filling j = {.recipe = r,
                  .way = cpu_int8_way_of(o),
+                 .decoders = o->int8->decoders,
                  .kind = o->int8_as,
                  .chunk =
                      form_rows(o->int8_as, i64_max(1, i64_min(32, i64_ceil_div(r->rows, 4 * (int64_t)o->threads)))),

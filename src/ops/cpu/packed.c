@@ -43,23 +43,25 @@ static void scale(const cpu_decoders *decoders, const tensor_scale *s, int64_t f
     }
 }
 
-static void decode(const cpu_decoders *decoders, const tensor *t, int64_t first, int64_t count, float *out)
+flux1_status cpu_decode_tensor(const void *arg, const tensor *t, int64_t first, int64_t count, float *out,
+                               flux1_error *err)
 {
+    const cpu_decoders *decoders = arg;
     const cpu_decoder *d = decoders ? &decoders->of[t->type] : NULL;
-    if (!d || !d->unit) {
-        (void)tensor_decode(t, first, count, out, NULL); /* cannot fail: what does not decode is never mapped */
-        return;
-    }
+    if (!d || !d->unit)
+        return tensor_decode(t, first, count, out, err);
     decode_stored(d, t->data, first, count, out);
     if (t->scale)
         scale(decoders, t->scale, first, count, out);
+    return FLUX1_OK;
 }
 
 matrix_piece cpu_decode_piece(const cpu_decoders *decoders, const matrix_piece *p, int64_t row, int64_t rows,
                               int64_t col, int64_t cols, float *out)
 {
-    for (int64_t r = 0; r < rows; r++)
-        decode(decoders, p->packed, p->first + (row + r - p->row) * p->ld + col - p->col, cols, out + r * cols);
+    for (int64_t r = 0; r < rows; r++) /* cannot fail: what does not decode is never mapped */
+        (void)cpu_decode_tensor(decoders, p->packed, p->first + (row + r - p->row) * p->ld + col - p->col, cols,
+                                out + r * cols, NULL);
     return (matrix_piece){.data = (const unsigned char *)out,
                           .type = DTYPE_F32,
                           .ld = cols,
