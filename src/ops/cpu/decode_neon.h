@@ -154,16 +154,16 @@ static inline void bnb4_16(codes_16 bytes, float *out)
 
 /* ---- halves ---- */
 
-static inline void f16_8(codes_16 halves_of, float *out)
+static inline void f16_8(codes_16 bytes, float *out)
 {
-    const float16x8_t h = vreinterpretq_f16_s8(halves);
+    const float16x8_t h = vreinterpretq_f16_s8(bytes);
     vst1q_f32(out, vcvt_f32_f16(vget_low_f16(h)));
     vst1q_f32(out + 4, vcvt_high_f32_f16(h));
 }
 
-static inline void bf16_8(codes_16 halves_of, float *out)
+static inline void bf16_8(codes_16 bytes, float *out)
 {
-    const uint16x8_t h = vreinterpretq_u16_s8(halves);
+    const uint16x8_t h = vreinterpretq_u16_s8(bytes);
     vst1q_f32(out, vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(h), 16)));
     vst1q_f32(out + 4, vreinterpretq_f32_u32(vshll_high_n_u16(h, 16)));
 }
