@@ -125,7 +125,8 @@ def error_of(answer, status, kind, words):
     code, body = answer
     e = (body or {}).get("error", {})
     check(os.path.dirname(folder) not in e.get("message", ""), "a client is told where the server's files lie: %s" % body)
-    check(code == status and e.get("type") == kind and e.get("code") == status and re.search(words, e.get("message", "")),
+    known = {400: "invalid_value", 404: "model_not_found", 422: "invalid_value"}.get(status) if e.get("param") else {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(status)
+    check(code == status and e.get("type") == kind and e.get("code", 0) == known and re.search(words, e.get("message", "")),
           "%d %s /%s/ expected, got %s %s" % (status, kind, words, code, body))
 
 
@@ -442,7 +443,7 @@ def unkept_pictures(s, jobs):
     (status, a), job = ask("/v1/images/generations", {"n": 4})
     check(status == 200 and len(a["data"]) == 2 and is_second(a["data"][1]["b64_json"]), "OpenAI's answer has both: %d" % status)
     why = re.compile("picture 2 of 4 cannot be kept: is a folder")
-    check(why.match(a["flux1"]["error"]["message"]) and a["flux1"]["error"]["code"] == 500 and len(a["flux1"]["pictures"]) == 1, "and says why there are no more: %s" % a["flux1"])
+    check(why.match(a["flux1"]["error"]["message"]) and a["flux1"]["error"]["type"] == "server_error" and len(a["flux1"]["pictures"]) == 1, "and says why there are no more: %s" % a["flux1"])
     check(job["state"] == "failed" and why.match(job["error"]["message"]) and len(job["pictures"]) == 1, "the job has failed: %s" % job)
     (status, a), _ = ask("/v1/images/generations", {"n": 4, "response_format": "url"})
     check(status == 200 and len(a["data"]) == 1 and s.call("GET", "/" + a["data"][0]["url"].split("/", 3)[3], raw=True)[0] == 200, "one without a file has no address: %s" % a)
@@ -749,7 +750,7 @@ def cut_files():
             status, answer = s.call("POST", "/v1/images/generations", dict(SHORT, model="other", lora="kohya:2"))
             check(shown[0] == pixels(base64.b64decode(expected)) != shown[1] == pixels(base64.b64decode(answer["data"][0]["b64_json"])), "their pictures, adapters included")
         failed = behind_a_failure("cut-too", False)
-        check([(j["state"], j["error"]["code"]) for j in failed] == [("failed", 500)] * 3 and all('"cut-too" cannot be opened' in j["error"]["message"] for j in failed), "the model still cannot be read: %s" % failed)
+        check([(j["state"], j["error"]["type"]) for j in failed] == [("failed", "server_error")] * 3 and all('"cut-too" cannot be opened' in j["error"]["message"] for j in failed), "the model still cannot be read: %s" % failed)
         open(file, "r+b").write(whole)
         for name in ("cut", "cut-too", "cut"):  # the served one; one of the folder; the served one that was opened anew
             check(draw(name)[0] == 200, "a model is opened")
@@ -895,7 +896,7 @@ def together(jobs):
     clients[0].close()
     check(s.until(asked, ["cancelled"], 5)["request"]["seed"] == "4", "so does that of a client that hangs up")
     check([s.until(i, ["done", "failed"])["state"] for i in (ids[0], ids[2], ids[3])] == ["done", "failed", "done"], "what becomes of the others")
-    check(s.job(ids[2])["error"]["code"] == 500 and len(s.job(ids[3])["pictures"]) == 1, "who failed says so: %s" % s.job(ids[2]))
+    check(s.job(ids[2])["error"]["type"] == "server_error" and len(s.job(ids[3])["pictures"]) == 1, "who failed says so: %s" % s.job(ids[2]))
     # all are cancelled: the worker is free at once
     ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
     s.until(ids[2], ["running"])
