@@ -137,6 +137,7 @@ def described(s):
     fields = root["components"]["schemas"]["JobRequest"]["properties"]
     check(fields["steps"]["maximum"] == s.call("GET", "/api/info")[1]["limits"]["steps_max"] and "png" in fields["format"]["enum"], "the fields of jobs: %s" % fields)
     operations = [o for p in root["paths"].values() for o in p.values()]
+    check(all(o["security"] == [] for o in operations) and all(o["requestBody"]["required"] for o in operations if "requestBody" in o), "no key is asked for")
     check(all(o["summary"] for o in operations) and len({o["operationId"] for o in operations}) == len(operations), "operations have names of their own")
     for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(root)):
         resolve(root, reference)
@@ -492,6 +493,8 @@ def webui(s):
           and names["samplers"][1][0]["name"] == "Euler" and names["progress"][1]["current_image"] is None, "lists: %s" % names)
     check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "schnell", "other": 1})[0] == 200, "options")
     error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell")
+    error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": {}}), 400, "invalid_request_error", "must be a string")
+    error_of(s.call("POST", "/sdapi/v1/txt2img", dict(sent, override_settings={"sd_model_checkpoint": 3})), 400, "invalid_request_error", "must be a string")
     check(not any("scheduler" in n or "tiling" in n for n in info["notes"]), "what is off is not told: %s" % info["notes"])
     notes = json.loads(made(scheduler="Karras", tiling=True, restore_faces=True, subseed=5, subseed_strength=0.3, alwayson_scripts={"ControlNet": {"args": []}}, override_settings={"eta_noise_seed_delta": 1})["info"])["notes"]
     check(all(any(word in n for n in notes) for word in ('scheduler "Karras"', "tiling", "restore_faces", "subseed_strength", '"ControlNet"', "eta_noise_seed_delta")), "what was ignored is told: %s" % notes)
@@ -503,6 +506,10 @@ def webui(s):
     error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "^/sdapi/v1/img2img is not served: .*from text alone .POST /sdapi/v1/txt2img")
     error_of(s.call("POST", "/sdapi/v1/png-info", {"image": "***"}), 400, "invalid_request_error", "base64")
     error_of(s.call("GET", "/sdapi/v1/nothing"), 404, "not_found_error", "nothing")
+    status, kept = s.call("POST", "/sdapi/v1/txt2img", dict(sent, send_images=False, save_images=True))
+    kept_info = json.loads(kept["info"])
+    check(status == 200 and kept["images"] == [] and kept_info["infotexts"] == info["infotexts"] and [p["seed"] for p in s.job(kept_info["job"])["pictures"]] == ["7", "8"],
+          "an answer without pictures: %s" % kept)
     # progress with a picture, and the interrupt
     answers = []
     thread = threading.Thread(target=lambda: answers.append(s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=10000))))
@@ -1264,6 +1271,8 @@ def keys():
                           ("Basic " + base64.b64encode(b"anyone:second").decode(), 200), ("Basic " + base64.b64encode(b"first:").decode(), 401)):
         check(s.call("GET", "/api/info", headers={"Authorization": value})[0] == status, "%r: %d expected" % (value, status))
     check(s.call("POST", "/api/jobs", SHORT)[0] == 401 and s.call("GET", "/metrics")[0] == 401 and s.call("GET", "/nowhere")[0] == 401, "everything else needs the key")
+    paths = s.call("GET", "/openapi.json", headers={"Authorization": "Bearer first"})[1]["paths"]
+    check({p for p, ops in paths.items() for o in ops.values() if o["security"] == []} == {"/", "/health"}, "which paths need no key: %s" % paths)
     second = subprocess.run([program, "serve", "--model", model, "--port", str(s.port)], stderr=subprocess.PIPE, text=True, timeout=60)
     check(second.returncode == 1 and re.search("another program listens there; .*--port", second.stderr), "a second server at the port: %s" % second.stderr)
     check(s.stop(signal.SIGINT) == 0, "SIGINT is an orderly stop")
