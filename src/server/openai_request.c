@@ -21,7 +21,8 @@ const request_field openai_fields[] = {
      .schema = "{}"},
     {"user", FIELD_OTHER, .text = "Ignored.", .schema = "{}"},
     {"moderation", FIELD_OTHER, .text = "Ignored.", .schema = "{}"},
-    {"response_format", FIELD_OTHER, .text = "Default: b64_json.",
+    {"response_format", FIELD_OTHER,
+     .text = "Default: b64_json; with a model dall-e-2 or dall-e-3 url, as OpenAI has it.",
      .schema = "{\"enum\": [\"url\", \"b64_json\", null]}"},
     {0}};
 
@@ -78,9 +79,12 @@ static bool read_size(const json_value *o, job_request *r, fault *f)
     return true;
 }
 
+/* Programs that name one of the dall-e models read addresses unless they ask for bytes. */
 static bool read_response_format(const json_value *o, openai_wishes *w, fault *f)
 {
     const char *text = json_string_value(json_object_get(o, "response_format"));
+    const char *model = json_string_value(json_object_get(o, "model"));
+    w->url = model && strncasecmp(model, "dall-e", strlen("dall-e")) == 0;
     if (!request_has(o, "response_format"))
         return true;
     if (!text || (strcmp(text, "url") != 0 && strcmp(text, "b64_json") != 0))

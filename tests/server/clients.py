@@ -37,7 +37,7 @@ def raises(kind, words, call):
 def openai_pictures(client, expected):
     a = client.images.generate(model="gpt-image-1", prompt=PROMPT, size="64x48", n=2, extra_body={"steps": 2, "seed": 7})
     check(len(a.data) == 2 and same(picture(a.data[0].b64_json), expected) and a.size == "64x48" and a.output_format == "png", "openai: b64_json")
-    a = client.images.generate(model="dall-e-3", prompt=PROMPT, size="64x48", response_format="url", quality="hd", style="vivid", user="u", extra_body={"steps": 2, "seed": 7})
+    a = client.images.generate(model="dall-e-3", prompt=PROMPT, size="64x48", quality="hd", style="vivid", user="u", extra_body={"steps": 2, "seed": 7})
     request = urllib.request.Request(a.data[0].url, headers={"Authorization": "Bearer " + KEY})
     check(same(Image.open(io.BytesIO(urllib.request.urlopen(request).read())).convert("RGB"), expected), "openai: url")
     for form, kind in (("jpeg", "JPEG"), ("webp", "WEBP")):

@@ -465,6 +465,20 @@ static void openais_other_fields(void **state)
     assert_int_equal(o.x.said.count, 1);
     assert_non_null(strstr(o.x.said.text[0], "pictures are opaque"));
     end(&o.x);
+    static const struct {
+        const char *more;
+        bool url;
+    } forms[] = {{", \"model\": \"dall-e-3\"", true},
+                 {", \"model\": \"DALL-E-2\", \"response_format\": null", true},
+                 {", \"model\": \"dall-e-3\", \"response_format\": \"b64_json\"", false},
+                 {", \"model\": \"gpt-image-1\"", false},
+                 {", \"model\": \"schnell\"", false}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        o = read_openai(forms[i].more);
+        if (!o.x.good || o.w.url != forms[i].url)
+            fail_msg("%s: url %d", forms[i].more, o.w.url);
+        end(&o.x);
+    }
     static const char *const wrong[][2] = {{", \"n\": 2, \"seed\": 18446744073709551615", "seed"},
                                            {", \"response_format\": \"png\"", "response_format"},
                                            {", \"stream\": \"yes\"", "stream"},
