@@ -516,7 +516,8 @@ FLUX1_API flux1_status flux1_image_write_png(flux1_context *context, const flux1
                                              const flux1_generate_params *params, const char *path);
 
 typedef enum flux1_format {
-    FLUX1_FORMAT_AUTO = 0, /* by the ending of the file's name: .jpg, .jpeg, .webp, otherwise PNG */
+    FLUX1_FORMAT_AUTO = 0, /* by the ending of the file's name: .jpg, .jpeg, .webp, otherwise PNG; but see
+                              flux1_format_is_unwritten */
     FLUX1_FORMAT_PNG = 1,
     FLUX1_FORMAT_JPEG = 2,
     FLUX1_FORMAT_WEBP = 3
@@ -553,6 +554,9 @@ FLUX1_API void flux1_bytes_free(uint8_t *bytes); /* NULL is fine */
 
 /* What the ending of a name says (".jpeg": FLUX1_FORMAT_JPEG); AUTO if it is none of them. */
 FLUX1_API flux1_format flux1_format_of(const char *path);
+/* 1: the name ends as pictures do that flux1 does not write (.gif, .bmp, .tif, .tiff, .avif, .jxl, .ppm, .heic):
+ * flux1_image_write refuses it with AUTO (FLUX1_ERR_ARGUMENT). */
+FLUX1_API int flux1_format_is_unwritten(const char *path);
 /* Whether this build writes that format; a sentence in the context's message if not. width, height: 0, or a picture's.
  */
 FLUX1_API flux1_status flux1_format_check(flux1_context *context, flux1_format format, int width, int height);

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ._request import Request
 
 
-OTHER_ENDINGS = {".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".ppm", ".heic"}  # of formats that are not written
-
-
 class _Writer:
     """The context that files are written with, so that a picture can be saved while its pipeline makes others."""
 
@@ -73,11 +70,7 @@ class Picture:
 
         format: "auto" (by the ending), "png", "jpeg", "webp". quality: of JPEG and WebP, 1 to 100; 0: 90.
         plain: without the request."""
-        name = text(path, "path")
-        if format == "auto" and os.path.splitext(path)[1].lower() in OTHER_ENDINGS:
-            raise argument_error(f"{path}: pictures are written as PNG, JPEG or WebP; name a file that ends in .png, .jpg or "
-                                 ".webp, or give its format=")
-        self._write("flux1_image_write", format, quality, plain, name)
+        self._write("flux1_image_write", format, quality, plain, text(path, "path"))
 
     def encode(self, format: str = "png", *, quality: int = 0, plain: bool = False) -> bytes:
         """The bytes of such a file."""

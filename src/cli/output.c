@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 #include <utf8proc.h>
 
@@ -203,17 +202,15 @@ static const char *option_of(const output_names *n) { return n->option ? n->opti
 
 static flux1_status check_ending(const output_names *n, const char *format, flux1_error *err)
 {
-    static const char *const others[] = {".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".ppm", ".heic"};
     const flux1_format ending = flux1_format_of(n->output);
     if (format && ending != FLUX1_FORMAT_AUTO && ending != n->format)
         return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s ends like a %s, but --format is %s", option_of(n), n->output,
                          format_names[ending], format);
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strcasecmp(output_ending(n->output), others[i]) == 0)
-            return error_set(err, FLUX1_ERR_ARGUMENT,
-                             "--%s %s: pictures are written as PNG, JPEG or WebP; name a file that ends in .png, "
-                             ".jpg or .webp",
-                             option_of(n), n->output);
+    if (flux1_format_is_unwritten(n->output))
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "--%s %s: pictures are written as PNG, JPEG or WebP; name a file that ends in .png, .jpg or "
+                         ".webp",
+                         option_of(n), n->output);
     return FLUX1_OK;
 }
 

@@ -118,6 +118,11 @@ flux1_status flux1_image_write(flux1_context *c, const flux1_image *image, const
     TRY(check_image(c, image));
     TRY(context_needs_path(c, path, "the picture"));
     TRY(read_params(c, given, &how));
+    if (how.format == FLUX1_FORMAT_AUTO && flux1_format_is_unwritten(path))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "%s: pictures are written as PNG, JPEG or WebP; name a file that ends in .png, .jpg or .webp, "
+                         "or say which format it has",
+                         path);
     if (how.format == FLUX1_FORMAT_AUTO)
         how.format = flux1_format_of(path);
     flux1_status st = encode(c, image, model, params, &how, path, &b);
@@ -164,6 +169,13 @@ flux1_status flux1_image_encode(flux1_context *c, const flux1_image *image, cons
 
 void flux1_bytes_free(uint8_t *bytes) { free(bytes); }
 
+/* ".png"; NULL: it has none. */
+static const char *ending_of(const char *path)
+{
+    const char *name = path ? strrchr(path, '/') : NULL;
+    return path ? strrchr(name ? name : path, '.') : NULL;
+}
+
 flux1_format flux1_format_of(const char *path)
 {
     static const struct {
@@ -173,11 +185,21 @@ flux1_format flux1_format_of(const char *path)
                    {".jpg", FLUX1_FORMAT_JPEG},
                    {".jpeg", FLUX1_FORMAT_JPEG},
                    {".webp", FLUX1_FORMAT_WEBP}};
-    const char *dot = path ? strrchr(path, '.') : NULL;
+    const char *dot = ending_of(path);
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
         if (strcasecmp(dot, endings[i].ending) == 0)
             return endings[i].format;
     return FLUX1_FORMAT_AUTO;
+}
+
+int flux1_format_is_unwritten(const char *path)
+{
+    static const char *const endings[] = {".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".ppm", ".heic"};
+    const char *dot = ending_of(path);
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcasecmp(dot, endings[i]) == 0)
+            return 1;
+    return 0;
 }
 
 flux1_status flux1_format_check(flux1_context *c, flux1_format format, int width, int height)

@@ -29,9 +29,8 @@ static void put_infotext(json_writer *w, server *s, const job_picture *p)
     free(path);
 }
 
-static void put_lists(json_writer *w, server *s, const job *j)
+static void put_lists(json_writer *w, server *s, const job *j, int finished)
 {
-    const int finished = job_finished(j);
     json_begin_array(w, "all_prompts");
     for (int i = 0; i < finished; i++)
         json_put_string(w, NULL, prompt_of(j));
@@ -49,8 +48,8 @@ static void put_lists(json_writer *w, server *s, const job *j)
     json_end_array(w);
 }
 
-/* What the web UI calls info is JSON as a text. */
-static void put_info(json_writer *out, server *s, const job *j)
+/* What the web UI calls info is JSON as a text; with ours, the job, whose pictures /api/jobs names. */
+static void put_info(json_writer *out, server *s, const job *j, int finished)
 {
     const job_request *r = &j->request;
     json_writer w = {.style = JSON_LINE};
@@ -58,7 +57,7 @@ static void put_info(json_writer *out, server *s, const job *j)
     json_begin_object(&w, NULL);
     json_put_string(&w, "prompt", prompt_of(j));
     json_put_string(&w, "negative_prompt", r->negative_prompt ? r->negative_prompt : "");
-    json_put_unsigned(&w, "seed", job_finished(j) > 0 ? j->pictures[0].seed : r->seed); /* of the first that is given */
+    json_put_unsigned(&w, "seed", finished > 0 ? j->pictures[0].seed : r->seed); /* of the first that is given */
     json_put_integer(&w, "width", r->width);
     json_put_integer(&w, "height", r->height);
     json_put_integer(&w, "steps", r->steps);
@@ -70,7 +69,8 @@ static void put_info(json_writer *out, server *s, const job *j)
     json_put_integer(&w, "index_of_first_image", 0);
     json_put_string(&w, "sd_model_name", r->model);
     json_put_null(&w, "sd_model_hash");
-    put_lists(&w, s, j);
+    put_lists(&w, s, j, finished);
+    json_put_string(&w, "job", j->id);
     remarks_put(&w, "notes", &j->notes);
     if (j->error.kind != FAULT_NONE)
         fault_put(&w, "error", &j->error);
@@ -81,11 +81,11 @@ static void put_info(json_writer *out, server *s, const job *j)
 }
 
 /* Of a job that was interrupted, or has failed in its midst, what is finished: an interrupt is no error there. */
-static void finish(exchange *x)
+static void finish(exchange *x, bool send)
 {
     const job *j = x->job;
     json_writer w = {.style = JSON_LINE};
-    const int finished = job_finished(j);
+    const int finished = send ? job_finished(j) : j->made; /* one that is neither sent nor kept is none */
     fault f = {0};
     if (finished == 0) {
         f = j->error;
@@ -97,7 +97,7 @@ static void finish(exchange *x)
     }
     json_begin_object(&w, NULL);
     json_begin_array(&w, "images");
-    for (int i = 0; i < finished && f.kind == FAULT_NONE; i++)
+    for (int i = 0; i < finished && send && f.kind == FAULT_NONE; i++)
         picture_text_put_finished(&w, NULL, x->server, j, i, &f);
     json_end_array(&w);
     if (f.kind != FAULT_NONE) {
@@ -106,16 +106,21 @@ static void finish(exchange *x)
         return;
     }
     request_put(&w, "parameters", &j->request);
-    put_info(&w, x->server, j);
+    put_info(&w, x->server, j, finished);
     json_end_object(&w);
     answer_json(x, 200, &w);
 }
 
+static void finish_sending(exchange *x) { finish(x, true); }
+static void finish_keeping(exchange *x) { finish(x, false); }
+
 /* With the model that the request names, or the options have chosen. */
 static served_model *begin(server *s, const json_value *root, job_request *r, fault *f)
 {
-    const char *wanted = webui_wanted_model(root);
+    const char *wanted;
     char name[MODEL_NAME_ROOM];
+    if (!webui_wanted_model(json_object_get(root, "override_settings"), &wanted, f))
+        return NULL;
     if (wanted && wanted[0])
         webui_model_name(wanted, name);
     else
@@ -128,6 +133,7 @@ static void make_pictures(exchange *x)
     server *s = x->server;
     json_value *root;
     job_request r;
+    webui_wishes w = {0};
     remarks said = {0};
     fault f = {0};
     job *j = NULL;
@@ -135,13 +141,13 @@ static void make_pictures(exchange *x)
         return;
     served_model *m = begin(s, root, &r, &f);
     if (m) {
-        const bool good = webui_request_read(root, &r, &said, &f);
+        const bool good = webui_request_read(root, &r, &w, &said, &f);
         j = jobs_submit(s, m, &r, good, &said, FLUX1_FORMAT_JPEG, &f);
     }
     json_free(root);
     remarks_free(&said);
     if (j)
-        exchange_wait(x, j, finish);
+        exchange_wait(x, j, w.send ? finish_sending : finish_keeping);
     else
         answer_fault(x, &f);
 }

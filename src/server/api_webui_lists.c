@@ -159,11 +159,11 @@ void webui_options_post(exchange *x)
     fault f = {0};
     if (!exchange_json(x, &root))
         return;
-    const char *wanted = json_string_value(json_object_get(root, "sd_model_checkpoint"));
-    const bool names = wanted && wanted[0];
+    const char *wanted;
+    const bool good = webui_wanted_model(root, &wanted, &f), names = wanted && wanted[0];
     webui_model_name(names ? wanted : "", name);
     json_free(root);
-    if (names && !models_know(x->server, name, "sd_model_checkpoint", whole, &f)) {
+    if (!good || (names && !models_know(x->server, name, "sd_model_checkpoint", whole, &f))) {
         answer_fault(x, &f);
         return;
     }

@@ -248,8 +248,9 @@ static void finish_job(exchange *x)
     }
     queue_unlock(q);
     fault f = {0};
-    if (gone) { /* nobody reads it, but the library ends the connection with it */
-        fault_set(&f, FAULT_UNAVAILABLE, NULL, "the client has hung up");
+    if (gone) { /* mostly nobody reads it, but the library ends the connection with it */
+        fault_set(&f, FAULT_UNAVAILABLE, NULL,
+                  "the job was cancelled, as the client has closed its side of the connection before the answer");
         answer_fault(x, &f);
     } else if (ended)
         x->finish(x);

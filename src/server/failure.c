@@ -39,3 +39,10 @@ bool failure_fault(const server *s, fault *f, flux1_status status, const char *w
     const char *why = behind_path(text);
     return fault_set(f, FAULT_SERVER, NULL, "%s: %s", what, why ? why : flux1_status_text(status));
 }
+
+bool failure_write(const server *s, fault *f, const flux1_error *err, const char *what, size_t bytes)
+{
+    failure_fault(s, f, err->status, what, err->message);
+    return err->status == FLUX1_ERR_IO && history_lacks_room(s->history, bytes) &&
+           fault_set(f, FAULT_STORAGE, NULL, "%s: the server's disk is full, and its operator has to make room", what);
+}

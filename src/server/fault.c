@@ -8,9 +8,9 @@
 
 static const struct {
     int http;
-    const char *type;
+    const char *type, *code, *field_code;
 } kinds[] = {
-#define FAULT_ROW(kind, http, type) {http, type},
+#define FAULT_ROW(kind, http, type, code, field_code) {http, type, code, field_code},
     FAULT_MAP(FAULT_ROW)
 #undef FAULT_ROW
 };
@@ -45,10 +45,11 @@ int fault_http(const fault *f) { return kinds[f->kind].http; }
 
 void fault_put(json_writer *w, const char *key, const fault *f)
 {
+    const char *code = f->param[0] ? kinds[f->kind].field_code : kinds[f->kind].code;
     json_begin_object(w, key);
     json_put_string(w, "message", f->message);
     json_put_string(w, "type", kinds[f->kind].type);
     json_put_string(w, "param", f->param[0] ? f->param : NULL);
-    json_put_integer(w, "code", kinds[f->kind].http);
+    json_put_string(w, "code", code[0] ? code : NULL);
     json_end_object(w);
 }

@@ -4,23 +4,25 @@
 
 #include "base/json_write.h"
 
-/* kind, HTTP status, the error's "type" as OpenAI's clients know them */
-#define FAULT_MAP(X)                               \
-    X(NONE, 200, "")                               \
-    X(INVALID, 400, "invalid_request_error")       \
-    X(KEY, 401, "authentication_error")            \
-    X(FORBIDDEN, 403, "invalid_request_error")     \
-    X(NOT_FOUND, 404, "not_found_error")           \
-    X(METHOD, 405, "invalid_request_error")        \
-    X(TOO_LARGE, 413, "invalid_request_error")     \
-    X(CONTENT_TYPE, 415, "invalid_request_error")  \
-    X(UNPROCESSABLE, 422, "invalid_request_error") \
-    X(BUSY, 429, "rate_limit_error")               \
-    X(SERVER, 500, "server_error")                 \
-    X(UNAVAILABLE, 503, "unavailable_error")
+/* kind, HTTP status, and as OpenAI's clients know them: the error's "type", its "code" ("": null), and that where the
+ * error is about a field */
+#define FAULT_MAP(X)                                                    \
+    X(NONE, 200, "", "", "")                                            \
+    X(INVALID, 400, "invalid_request_error", "", "invalid_value")       \
+    X(KEY, 401, "authentication_error", "invalid_api_key", "")          \
+    X(FORBIDDEN, 403, "invalid_request_error", "", "")                  \
+    X(NOT_FOUND, 404, "not_found_error", "", "model_not_found")         \
+    X(METHOD, 405, "invalid_request_error", "", "")                     \
+    X(TOO_LARGE, 413, "invalid_request_error", "", "")                  \
+    X(CONTENT_TYPE, 415, "invalid_request_error", "", "")               \
+    X(UNPROCESSABLE, 422, "invalid_request_error", "", "invalid_value") \
+    X(BUSY, 429, "rate_limit_error", "rate_limit_exceeded", "")         \
+    X(SERVER, 500, "server_error", "", "")                              \
+    X(UNAVAILABLE, 503, "unavailable_error", "", "")                    \
+    X(STORAGE, 507, "server_error", "", "")
 
 typedef enum fault_kind {
-#define FAULT_ENUM(kind, http, type) FAULT_##kind,
+#define FAULT_ENUM(kind, http, type, code, field_code) FAULT_##kind,
     FAULT_MAP(FAULT_ENUM)
 #undef FAULT_ENUM
 } fault_kind;

@@ -14,10 +14,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define HISTORY_VERSION 1
 #define PATH_ROOM 4096
+#define ROOM_LEAST ((uint64_t)1 << 20) /* of a disk that is not full: a job with its database */
 #define URL "/api/files/"
 
 /* The database is in WAL mode: who reads does not wait for who writes, however slow the disk is. Mutexes are taken in
@@ -555,6 +557,12 @@ flux1_status history_open(const char *folder, uint64_t limit, history **out, flu
     else
         history_close(s);
     return st;
+}
+
+bool history_lacks_room(const history *s, size_t bytes)
+{
+    struct statvfs disk;
+    return statvfs(s->folder, &disk) == 0 && disk.f_bavail * disk.f_frsize < (uint64_t)bytes + ROOM_LEAST;
 }
 
 bool history_is_kept(const history *s) { return !s->temporary; }

@@ -224,16 +224,17 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
         *count = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
+    if (x->aside && !x->left) { /* in a round of its own, from which on the library does not read the socket any more: a
+                                   client that has closed its side of it, with all it wants said, gets its answer */
+        exchange_leave(x);
+        return MHD_YES; /* by now another thread may have it */
+    }
     if (x->answered || x->job)
         exchange_return(x);
     else
         handle(x);
     if (!x->aside)
         exchange_free_body(x);
-    else if (!x->left) {
-        exchange_leave(x);
-        return MHD_YES; /* by now another thread may have it */
-    }
     return x->lost ? MHD_NO : MHD_YES; /* without memory for an answer the connection ends */
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define NUMBER_MAX 40 /* characters of a number that is given as text */
 
@@ -114,14 +115,27 @@ bool request_text(const json_value *object, const char *key, char **out, fault *
     return true;
 }
 
+/* true, 1, and the same as a text, in any case ("True" is Python's). */
+static bool flag_of(const json_value *v, bool *out)
+{
+    const char *text = json_string_value(v);
+    double number;
+    if (number_of(v, &number)) {
+        *out = number == 1;
+        return number == 0 || number == 1;
+    }
+    *out = json_is_true(v) || (text && strcasecmp(text, "true") == 0);
+    return *out || json_is(v, JSON_FALSE) || (text && strcasecmp(text, "false") == 0);
+}
+
 bool request_flag(const json_value *object, const char *key, bool *out, fault *f)
 {
-    const json_value *v = json_object_get(object, key);
+    bool flag;
     if (!request_has(object, key))
         return true;
-    if (!json_is_true(v) && !json_is(v, JSON_FALSE))
+    if (!flag_of(json_object_get(object, key), &flag))
         return fault_set(f, FAULT_INVALID, key, "\"%s\" must be true or false", key);
-    *out = json_is_true(v);
+    *out = flag;
     return true;
 }
 
@@ -257,7 +271,7 @@ bool request_loras(const json_value *object, const char *key, job_request *r, fa
 #define PLACE(member) offsetof(job_request, member)
 
 const request_field request_common_fields[] = {
-    {"prompt", FIELD_TEXT, .place = PLACE(prompt), .text = "What the picture shows; not empty."},
+    {"prompt", FIELD_TEXT, 1, .place = PLACE(prompt), .text = "What the picture shows; not empty."},
     {"negative_prompt", FIELD_TEXT, .place = PLACE(negative_prompt),
      .text = "What it does not show; counts where true_cfg_scale is above 1."},
     {"true_cfg_scale", FIELD_REAL, 0, 1000, PLACE(true_cfg_scale), .text = "Classifier-free guidance; 1: off."},

@@ -44,7 +44,8 @@ void request_free(job_request *r);
 
 /* ---- members of an object; absent and null are as not given ---- */
 
-/* Numbers may also be texts of decimal digits. *out stays as it is where nothing is given. */
+/* Numbers may also be texts of decimal digits, and flags 0, 1 and texts of them, of "true" and "false". *out stays as
+ * it is where nothing is given. */
 bool request_whole(const json_value *object, const char *key, int lowest, int highest, int *out, fault *f);
 bool request_real(const json_value *object, const char *key, double lowest, double highest, float *out, fault *f);
 bool request_text(const json_value *object, const char *key, char **out, fault *f); /* a copy; at most PROMPT_MAX */
@@ -75,7 +76,7 @@ typedef enum field_type {
 typedef struct request_field {
     const char *name; /* NULL: the end of a table */
     field_type type;
-    double lowest, highest; /* of FIELD_WHOLE and FIELD_REAL */
+    double lowest, highest; /* of FIELD_WHOLE and FIELD_REAL; lowest: bytes of FIELD_TEXT, for /openapi.json */
     size_t place;           /* of the value, in the struct that is read into */
     const char *text;       /* a sentence for /openapi.json */
     const char *schema;     /* of FIELD_OTHER: its JSON Schema */

@@ -17,9 +17,12 @@ const request_field openai_fields[] = {
     {"output_format", FIELD_FORMAT, .place = offsetof(job_request, format), .text = "Of the files."},
     {"output_compression", FIELD_WHOLE, 0, 100, offsetof(job_request, quality), .text = "Quality of JPEG and WebP."},
     {"quality", FIELD_OTHER, .text = "Ignored.", .schema = "{}"},
+    {"background", FIELD_OTHER, .text = "Ignored, with a note where it is not opaque or auto: pictures are opaque.",
+     .schema = "{}"},
     {"user", FIELD_OTHER, .text = "Ignored.", .schema = "{}"},
     {"moderation", FIELD_OTHER, .text = "Ignored.", .schema = "{}"},
-    {"response_format", FIELD_OTHER, .text = "Default: b64_json.",
+    {"response_format", FIELD_OTHER,
+     .text = "Default: b64_json; with a model dall-e-2 or dall-e-3 url, as OpenAI has it.",
      .schema = "{\"enum\": [\"url\", \"b64_json\", null]}"},
     {0}};
 
@@ -76,9 +79,12 @@ static bool read_size(const json_value *o, job_request *r, fault *f)
     return true;
 }
 
+/* Programs that name one of the dall-e models read addresses unless they ask for bytes. */
 static bool read_response_format(const json_value *o, openai_wishes *w, fault *f)
 {
     const char *text = json_string_value(json_object_get(o, "response_format"));
+    const char *model = json_string_value(json_object_get(o, "model"));
+    w->url = model && strncasecmp(model, "dall-e", strlen("dall-e")) == 0;
     if (!request_has(o, "response_format"))
         return true;
     if (!text || (strcmp(text, "url") != 0 && strcmp(text, "b64_json") != 0))
@@ -101,6 +107,13 @@ static void set_previews(job_request *r, const openai_wishes *w)
     r->preview_every = w->partial && w->stream ? (r->steps + parts - 1) / parts : 0;
 }
 
+static void tell_of_background(const json_value *o, remarks *n)
+{
+    const char *text = json_string_value(json_object_get(o, "background"));
+    if (text && strcmp(text, "opaque") != 0 && strcmp(text, "auto") != 0)
+        remarks_add(n, "background \"%.60s\" was ignored: pictures are opaque", text);
+}
+
 bool openai_request_read(const json_value *o, job_request *r, openai_wishes *w, remarks *n, fault *f)
 {
     if (!read_size(o, r, f) || !request_read_common(o, r, f) || !request_read_fields(openai_fields, o, r, f) ||
@@ -109,6 +122,7 @@ bool openai_request_read(const json_value *o, job_request *r, openai_wishes *w, 
         return false;
     raise_compression(o, r);
     set_previews(r, w);
+    tell_of_background(o, n);
     request_note_unknown(o, request_common_fields, openai_fields, openai_wish_fields, n);
     request_note_tag(r, n);
     return true;

@@ -27,7 +27,7 @@ static void put_types(json_writer *w, field_type type)
 {
     static const char *const text[] = {"string", "null", NULL}, *const whole[] = {"integer", "string", "null", NULL},
                              *const real[] = {"number", "string", "null", NULL},
-                             *const flag[] = {"boolean", "null", NULL},
+                             *const flag[] = {"boolean", "integer", "string", "null", NULL},
                              *const list[] = {"array", "object", "string", "null", NULL};
     static const char *const *const types[] = {
         [FIELD_TEXT] = text,  [FIELD_WHOLE] = whole, [FIELD_REAL] = real,       [FIELD_FLAG] = flag,
@@ -100,8 +100,10 @@ static void put_field(json_writer *w, const request_field *d)
         put_types(w, d->type);
     if (d->type == FIELD_WHOLE || d->type == FIELD_REAL || d->type == FIELD_SEED)
         put_range(w, d);
-    if (d->type == FIELD_TEXT)
+    if (d->type == FIELD_TEXT) {
+        json_put_integer(w, "minLength", (int64_t)d->lowest);
         json_put_integer(w, "maxLength", REQUEST_PROMPT_MAX);
+    }
     if (d->type == FIELD_FORMAT)
         put_formats(w);
     if (d->type == FIELD_LORAS)
@@ -132,7 +134,7 @@ static void put_components(json_writer *w)
     json_begin_object(w, "schemas");
     put_request(w, "JobRequest", request_own_fields, NULL);
     put_request(w, "ImagesRequest", openai_fields, openai_wish_fields);
-    put_request(w, "Txt2ImgRequest", webui_fields, webui_count_fields);
+    put_request(w, "Txt2ImgRequest", webui_fields, webui_wish_fields);
     put_members(w, openapi_schemas);
     json_end_object(w);
     json_begin_object(w, "securitySchemes");
@@ -237,10 +239,10 @@ static void put_parameters(json_writer *w, const operation *r)
     json_end_array(w);
 }
 
-static void put_security(json_writer *w, const operation *r)
+static void put_security(json_writer *w, const operation *r, bool keys)
 {
     json_begin_array(w, "security");
-    if (r->access != ROUTE_OPEN) {
+    if (keys && r->access != ROUTE_OPEN) {
         json_begin_object(w, NULL);
         json_begin_array(w, "key");
         json_end_array(w);
@@ -259,7 +261,7 @@ static void put_id(json_writer *w, const operation *r)
     json_put_string(w, "operationId", id);
 }
 
-static void put_operation(json_writer *w, const operation *r)
+static void put_operation(json_writer *w, const operation *r, bool keys)
 {
     char method[ID_MAX_BYTES];
     for (size_t i = 0; i <= strlen(r->method); i++)
@@ -270,16 +272,17 @@ static void put_operation(json_writer *w, const operation *r)
     put_parameters(w, r);
     if (r->takes[0]) {
         json_begin_object(w, "requestBody");
+        json_put_bool(w, "required", true);
         put_contents(w, r->takes, strlen(r->takes));
         json_end_object(w);
     }
     put_answers(w, r->answers);
-    put_security(w, r);
+    put_security(w, r, keys);
     json_end_object(w);
 }
 
 /* The operations of one path, which is written where it stands first in the table. */
-static void put_path(json_writer *w, size_t first)
+static void put_path(json_writer *w, size_t first, bool keys)
 {
     const operation *one = &operations[first];
     const char *star = strchr(one->path, '*');
@@ -293,7 +296,7 @@ static void put_path(json_writer *w, size_t first)
     json_begin_object(w, path.text ? path.text : "");
     for (size_t i = first; i < OPERATIONS; i++)
         if (strcmp(operations[i].path, one->path) == 0)
-            put_operation(w, &operations[i]);
+            put_operation(w, &operations[i], keys);
     json_end_object(w);
     w->text.failed |= path.failed;
     builder_free(&path);
@@ -310,7 +313,7 @@ void openapi_get(exchange *x)
     json_end_object(&w);
     json_begin_object(&w, "paths");
     for (size_t i = 0; i < OPERATIONS; i++)
-        put_path(&w, i);
+        put_path(&w, i, x->server->settings.key_count > 0);
     json_end_object(&w);
     put_components(&w);
     json_end_object(&w);

@@ -8,10 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-typedef struct webui_counts {
-    int size, times;
-} webui_counts;
-
 /* What clients send whether or not anybody has chosen it, and this server has no place for. name, SILENT: it changes no
  * picture here, or belongs to another one of them; OFF: a note where it is not null, false, empty, or a number up to 0
  */
@@ -58,9 +54,10 @@ typedef struct webui_counts {
     X("s_min_uncond", SILENT)                         \
     X("override_settings_restore_afterwards", SILENT) \
     X("save_images", SILENT)                          \
-    X("send_images", SILENT)                          \
     X("do_not_save_samples", SILENT)                  \
     X("do_not_save_grid", SILENT)
+
+#define TEXT_NUMBER_MAX 1e9
 
 typedef enum unused_rule { SILENT, OFF } unused_rule;
 
@@ -78,15 +75,17 @@ const request_field webui_fields[] = {
      .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
     {"sampler_index", FIELD_OTHER, .text = "As sampler_name.", .schema = ANY_TEXT},
     {"scheduler", FIELD_OTHER, .text = "Simple; others are ignored with a note.", .schema = ANY_TEXT},
-    {"enable_hr", FIELD_OTHER, .text = "Ignored with a note.", .schema = "{}"},
     {"script_name", FIELD_OTHER, .text = "There is no script: 422 where one is named.", .schema = ANY_TEXT},
     {"alwayson_scripts", FIELD_OTHER, .text = "There is no script: 422 where one has arguments.",
      .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
     UNUSED(UNUSED_ROW){0}};
 
-const request_field webui_count_fields[] = {
-    {"batch_size", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, size), .text = "Pictures, times n_iter."},
-    {"n_iter", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, times), .text = "Pictures, times batch_size."},
+const request_field webui_wish_fields[] = {
+    {"batch_size", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_wishes, size), .text = "Pictures, times n_iter."},
+    {"n_iter", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_wishes, times), .text = "Pictures, times batch_size."},
+    {"send_images", FIELD_FLAG, .place = offsetof(webui_wishes, send),
+     .text = "false: an answer without pictures, which are in /api/files as those of all jobs."},
+    {"enable_hr", FIELD_FLAG, .place = offsetof(webui_wishes, upscale), .text = "Ignored with a note."},
     {0}};
 
 void webui_model_name(const char *checkpoint, char name[MODEL_NAME_ROOM])
@@ -95,10 +94,11 @@ void webui_model_name(const char *checkpoint, char name[MODEL_NAME_ROOM])
     snprintf(name, MODEL_NAME_ROOM, "%.*s", (int)(length < MODEL_NAME_ROOM ? length : MODEL_NAME_ROOM), checkpoint);
 }
 
-const char *webui_wanted_model(const json_value *o)
+bool webui_wanted_model(const json_value *settings, const char **wanted, fault *f)
 {
-    const json_value *settings = json_object_get(o, "override_settings");
-    return json_string_value(json_object_get(settings, "sd_model_checkpoint"));
+    *wanted = json_string_value(json_object_get(settings, "sd_model_checkpoint"));
+    return *wanted || !request_has(settings, "sd_model_checkpoint") ||
+           fault_set(f, FAULT_INVALID, "sd_model_checkpoint", "\"sd_model_checkpoint\" must be a string");
 }
 
 /* ---- <lora:NAME:0.8> ---- */
@@ -131,12 +131,21 @@ static bool take_tags(job_request *r, remarks *n, fault *f)
 
 /* ---- what is not ours ---- */
 
-/* Neither null, false, empty, nor a number up to 0. */
-static bool is_on(const json_value *v)
+/* Neither null, false, empty, nor a number up to 0; nor one of these as a text, or "None". */
+static bool is_on(const json_value *o, const char *key)
 {
+    const json_value *v = json_object_get(o, key);
     const char *text = json_string_value(v);
-    return json_is_true(v) || (text && text[0]) || (json_is_number(v) && json_number_value(v) > 0) ||
-           json_array_size(v) > 0 || json_object_size(v) > 0;
+    bool flag = false;
+    float number;
+    fault f;
+    if (json_is_number(v))
+        return json_number_value(v) > 0;
+    if (request_flag(o, key, &flag, &f))
+        return flag;
+    if (text && request_real(o, key, -TEXT_NUMBER_MAX, TEXT_NUMBER_MAX, &number, &f))
+        return number > 0;
+    return (text && text[0] && strcasecmp(text, "None") != 0) || json_array_size(v) > 0 || json_object_size(v) > 0;
 }
 
 static bool is_one_of(const char *text, const char *const *names)
@@ -185,7 +194,7 @@ static void tell_of_settings(const json_value *o, remarks *n)
             remarks_add(n, "override_settings: \"%.60s\" was ignored", key);
 }
 
-static void tell_of_unused(const json_value *o, remarks *n)
+static void tell_of_unused(const json_value *o, bool upscale, remarks *n)
 {
 #define UNUSED_RULE(member, rule) {member, rule},
     static const struct {
@@ -193,33 +202,31 @@ static void tell_of_unused(const json_value *o, remarks *n)
         unused_rule rule;
     } unused[] = {UNUSED(UNUSED_RULE)};
 #undef UNUSED_RULE
-    bool high = false;
-    fault f;
-    if (request_flag(o, "enable_hr", &high, &f) && high)
+    if (upscale)
         remarks_add(n, "enable_hr was ignored: this server has no upscaling");
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
-        if (unused[i].rule == OFF && is_on(json_object_get(o, unused[i].name)))
+        if (unused[i].rule == OFF && is_on(o, unused[i].name))
             remarks_add(n, "%s was ignored: this server has nothing like it", unused[i].name);
 }
 
 /* ---- scripts: their picture would be another one, and their own server refuses one that it does not have ---- */
 
-/* Whether a script is given anything: {"args": [...]}, or whatever else is not empty. */
-static bool has_arguments(const json_value *script)
+/* Whether that script is given anything: {"args": [...]}, or whatever else is not empty. */
+static bool has_arguments(const json_value *all, const char *name)
 {
-    const json_value *args = json_object_get(script, "args");
-    return is_on(args ? args : script);
+    const json_value *script = json_object_get(all, name);
+    return json_object_get(script, "args") ? is_on(script, "args") : is_on(all, name);
 }
 
 static bool check_scripts(const json_value *o, remarks *n, fault *f)
 {
     const char *name = json_string_value(json_object_get(o, "script_name")), *key;
-    const json_value *all = json_object_get(o, "alwayson_scripts"), *script;
+    const json_value *all = json_object_get(o, "alwayson_scripts");
     if (name && name[0])
         return fault_set(f, FAULT_UNPROCESSABLE, "script_name",
                          "\"script_name\": there is no script \"%.60s\": this server has none", name);
-    for (size_t i = 0; (script = json_object_at(all, i, &key)); i++) {
-        if (has_arguments(script))
+    for (size_t i = 0; json_object_at(all, i, &key); i++) {
+        if (has_arguments(all, key))
             return fault_set(f, FAULT_UNPROCESSABLE, "alwayson_scripts",
                              "\"alwayson_scripts\": there is no script \"%.60s\": this server has none", key);
         remarks_add(n, "the script \"%.60s\" was ignored: this server has none", key);
@@ -227,21 +234,21 @@ static bool check_scripts(const json_value *o, remarks *n, fault *f)
     return true;
 }
 
-static bool read_count(const json_value *o, job_request *r, fault *f)
+static bool read_wishes(const json_value *o, job_request *r, webui_wishes *w, fault *f)
 {
-    webui_counts c = {1, 1};
-    if (!request_read_fields(webui_count_fields, o, &c, f))
+    *w = (webui_wishes){.size = 1, .times = 1, .send = true};
+    if (!request_read_fields(webui_wish_fields, o, w, f))
         return false;
-    if (c.size * c.times > REQUEST_COUNT_MAX)
-        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", c.size,
-                         c.times, REQUEST_COUNT_MAX);
-    r->count = c.size * c.times;
+    if (w->size * w->times > REQUEST_COUNT_MAX)
+        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", w->size,
+                         w->times, REQUEST_COUNT_MAX);
+    r->count = w->size * w->times;
     return true;
 }
 
-bool webui_request_read(const json_value *o, job_request *r, remarks *n, fault *f)
+bool webui_request_read(const json_value *o, job_request *r, webui_wishes *w, remarks *n, fault *f)
 {
-    if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_count(o, r, f) ||
+    if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_wishes(o, r, w, f) ||
         !take_tags(r, n, f) || !check_scripts(o, n, f))
         return false;
     if (r->negative_prompt && !r->negative_prompt[0] && !request_has(o, "true_cfg_scale")) { /* they always send one */
@@ -250,8 +257,8 @@ bool webui_request_read(const json_value *o, job_request *r, remarks *n, fault *
     }
     tell_of_sampling(o, n);
     tell_of_settings(o, n);
-    tell_of_unused(o, n);
-    request_note_unknown(o, request_common_fields, webui_fields, webui_count_fields, n);
+    tell_of_unused(o, w->upscale, n);
+    request_note_unknown(o, request_common_fields, webui_fields, webui_wish_fields, n);
     r->preview_every = r->steps < 8 ? 1 : r->steps / 8; /* for current_image */
     return request_check_seeds(r, f);
 }

@@ -36,12 +36,13 @@ static void read_body(const char *text, size_t size, bool webui)
 {
     json_value *root = NULL;
     job_request r;
+    webui_wishes w;
     remarks said = {0};
     fault f = {0};
     if (json_parse(text, size, "the body", &root, NULL) != FLUX1_OK)
         return;
     if (request_begin(&defaults, &r, &f)) {
-        const bool good = webui ? webui_request_read(root, &r, &said, &f) : request_read(root, &r, &said, &f);
+        const bool good = webui ? webui_request_read(root, &r, &w, &said, &f) : request_read(root, &r, &said, &f);
         check_refusal(good, &f);
         if (good)
             check(&r);

@@ -184,6 +184,19 @@ static void pictures_in_other_formats(void **state)
     assert_int_equal(flux1_format_of("a.JPEG"), FLUX1_FORMAT_JPEG);
     assert_int_equal(flux1_format_of("webp"), FLUX1_FORMAT_AUTO);
     assert_int_equal(flux1_format_of(NULL), FLUX1_FORMAT_AUTO);
+    assert_int_equal(flux1_format_of("/a.png/b"), FLUX1_FORMAT_AUTO);
+    static const char *const unwritten[] = {"a.gif", "/b/a.b.TIFF", "a.Avif"}, *const others[] = {
+                                                                                   "a.png",    "a",         "gif",
+                                                                                   "/a.gif/b", "a.gif.png", "",
+                                                                                   "a.xyz",    NULL};
+    how.format = FLUX1_FORMAT_AUTO;
+    for (size_t i = 0; i < sizeof unwritten / sizeof *unwritten; i++) {
+        assert_int_equal(flux1_format_is_unwritten(unwritten[i]), 1);
+        assert_int_equal(flux1_image_write(c, &image, NULL, NULL, &how, unwritten[i]), FLUX1_ERR_ARGUMENT);
+        assert_non_null(strstr(flux1_context_message(c), ": pictures are written as PNG, JPEG or WebP"));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(flux1_format_is_unwritten(others[i]), 0);
     flux1_context_destroy(c);
 }
 

@@ -37,7 +37,7 @@ def raises(kind, words, call):
 def openai_pictures(client, expected):
     a = client.images.generate(model="gpt-image-1", prompt=PROMPT, size="64x48", n=2, extra_body={"steps": 2, "seed": 7})
     check(len(a.data) == 2 and same(picture(a.data[0].b64_json), expected) and a.size == "64x48" and a.output_format == "png", "openai: b64_json")
-    a = client.images.generate(model="dall-e-3", prompt=PROMPT, size="64x48", response_format="url", quality="hd", style="vivid", user="u", extra_body={"steps": 2, "seed": 7})
+    a = client.images.generate(model="dall-e-3", prompt=PROMPT, size="64x48", quality="hd", style="vivid", user="u", extra_body={"steps": 2, "seed": 7})
     request = urllib.request.Request(a.data[0].url, headers={"Authorization": "Bearer " + KEY})
     check(same(Image.open(io.BytesIO(urllib.request.urlopen(request).read())).convert("RGB"), expected), "openai: url")
     for form, kind in (("jpeg", "JPEG"), ("webp", "WEBP")):
@@ -62,7 +62,8 @@ def openai_stream(client, expected):
 def openai_models(client):
     ids = [m.id for m in client.models.list()]
     check(ids and client.models.retrieve(ids[0]).owned_by == "flux1", "openai: models: %s" % ids)
-    raises(openai.NotFoundError, "there is no model", lambda: client.models.retrieve("sdxl"))
+    e = raises(openai.NotFoundError, "there is no model", lambda: client.models.retrieve("sdxl"))
+    check(e is not None and e.code == "model_not_found", "openai: the code of a model")
     a = client.images.generate(model=ids[0], prompt=PROMPT, size="64x48", extra_body={"steps": 1})
     check(a.data[0].b64_json, "openai: a model of the list")
 
@@ -70,12 +71,13 @@ def openai_models(client):
 def openai_errors(server, client):
     raises(openai.BadRequestError, "\"size\" must be", lambda: client.images.generate(prompt=PROMPT, size="huge"))
     e = raises(openai.BadRequestError, "there is no model", lambda: client.images.generate(prompt=PROMPT, model="sdxl"))
-    check(e is not None and e.param == "model" and e.type == "invalid_request_error", "openai: the error's fields")
+    check(e is not None and e.param == "model" and e.type == "invalid_request_error" and e.code == "invalid_value", "openai: the error's fields")
     raises(openai.BadRequestError, "would fit", lambda: client.images.generate(prompt=PROMPT, size="60000x60000"))
     raises(openai.BadRequestError, "from text alone", lambda: client.images.edit(image=("a.png", b"\x89PNG\r\n\x1a\n", "image/png"), prompt=PROMPT))
     warnings.simplefilter("ignore", DeprecationWarning)  # of variations, which the client still has
     raises(openai.BadRequestError, "from text alone", lambda: client.images.create_variation(image=("a.png", b"\x89PNG\r\n\x1a\n", "image/png")))
-    raises(openai.AuthenticationError, "the key is not one", lambda: client.with_options(api_key="wrong").models.list())
+    e = raises(openai.AuthenticationError, "the key is not one", lambda: client.with_options(api_key="wrong").models.list())
+    check(e is not None and e.code == "invalid_api_key" and e.param is None, "openai: the code of a wrong key")
     # a full queue, and that the client's own repetitions get through when there is room again
     jobs = [server.call("POST", "/api/jobs", {"prompt": "long", "width": 64, "height": 64, "steps": 10000}, {"Authorization": "Bearer " + KEY}) for _ in range(4)]
     check([status for status, _ in jobs] == [202] * 4, "the queue takes four")

@@ -198,7 +198,7 @@ def full_disk():
             status, a = ask()
             if status != 200:
                 break
-        check(status == 500 and a["error"]["type"] == "server_error" and re.search("disk|No space", a["error"]["message"]), "a full disk is told: %s %s" % (status, a))
+        check(status == 507 and a["error"]["type"] == "server_error" and "the server's disk is full" in a["error"]["message"], "a full disk is told: %s %s" % (status, a))
         check(server.call("GET", "/health")[0] == 200 and made > 0, "it goes on")
         check(not [f for f in os.listdir(jobs + "/pictures") if f.endswith(".tmp")], "nothing half-written is left")
         check(jobs not in json.dumps(a) and re.search(re.escape(jobs) + "/.*(disk|No space)", open(server.log).read()), "the operator hears where, and clients do not: %s" % a)

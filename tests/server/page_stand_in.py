@@ -188,7 +188,7 @@ class StandIn:
                 raise Refusal(401, "authentication_error", "This server needs a key.")
             self.route(to, path, dict(p.partition("=")[::2] for p in query.split("&")), body)
         except Refusal as refusal:
-            error = {"message": str(refusal), "type": refusal.kind, "param": refusal.param, "code": refusal.status}
+            error = {"message": str(refusal), "type": refusal.kind, "param": refusal.param, "code": None}
             self.send_json(to, refusal.status, {"error": error})
 
     def route(self, to, path, query, body):

@@ -4,7 +4,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include <cmocka.h>
 
@@ -58,6 +60,76 @@ static void what_the_request_is_to_blame_for_is_its_clients_alone(void **state)
     }
 }
 
+static uint64_t left; /* on the disk */
+int __wrap_statvfs(const char *path, struct statvfs *out);
+int __wrap_statvfs(const char *path, struct statvfs *out)
+{
+    *out = (struct statvfs){.f_bsize = 1, .f_frsize = 4096, .f_bavail = left / 4096};
+    return path[0] ? 0 : -1;
+}
+
+static void a_full_disk_is_a_kind_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t left;
+        size_t bytes;
+        flux1_status status;
+        int http;
+    } rows[] = {{0, 0, FLUX1_ERR_IO, 507},
+                {5 << 20, 8 << 20, FLUX1_ERR_IO, 507}, /* it has no room for that picture */
+                {5 << 20, 1 << 20, FLUX1_ERR_IO, 500},
+                {0, 0, FLUX1_ERR_MEMORY, 500},
+                {0, 0, FLUX1_ERR_LIMIT, 400}};
+    server s = {.settings.tell = hear};
+    assert_int_equal(history_open(NULL, 1 << 20, &s.history, NULL), FLUX1_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        flux1_error err = {0};
+        fault f = {0};
+        left = rows[i].left;
+        error_set(&err, rows[i].status, "/srv/1.png: cannot write: no");
+        assert_false(failure_write(&s, &f, &err, "it cannot be kept", rows[i].bytes));
+        assert_int_equal(fault_http(&f), rows[i].http);
+        assert_int_equal(
+            strcmp(f.message, "it cannot be kept: the server's disk is full, and its operator has to make room") == 0,
+            rows[i].http == 507);
+        assert_true(rows[i].http == 400 || strstr(heard, "/srv/1.png"));
+    }
+    history_close(s.history);
+}
+
+/* "code" is a text or null, as OpenAI's clients have it. */
+static void a_fault_is_written_as_openais_clients_read_it(void **state)
+{
+    (void)state;
+    static const struct {
+        fault_kind kind;
+        const char *param, *code; /* NULL: null */
+    } rows[] = {{FAULT_INVALID, "size", "\"invalid_value\""},
+                {FAULT_INVALID, NULL, "null"},
+                {FAULT_KEY, NULL, "\"invalid_api_key\""},
+                {FAULT_NOT_FOUND, "model", "\"model_not_found\""},
+                {FAULT_NOT_FOUND, NULL, "null"},
+                {FAULT_BUSY, NULL, "\"rate_limit_exceeded\""},
+                {FAULT_SERVER, NULL, "null"},
+                {FAULT_UNAVAILABLE, "model", "null"},
+                {FAULT_STORAGE, NULL, "null"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_writer w = {.style = JSON_LINE};
+        fault f = {0};
+        char expected[64], *text = NULL;
+        fault_set(&f, rows[i].kind, rows[i].param, "no");
+        json_begin_object(&w, NULL);
+        fault_put(&w, "error", &f);
+        json_end_object(&w);
+        assert_int_equal(json_take(&w, "the test", &text, NULL), FLUX1_OK);
+        snprintf(expected, sizeof expected, "\"code\": %s}", rows[i].code);
+        if (!strstr(text, expected))
+            fail_msg("%s is not in %s", expected, text);
+        free(text);
+    }
+}
+
 static void nobody_need_listen(void **state)
 {
     (void)state;
@@ -87,6 +159,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_operator_hears_paths_and_clients_do_not),
         cmocka_unit_test(what_the_request_is_to_blame_for_is_its_clients_alone),
+        cmocka_unit_test(a_full_disk_is_a_kind_of_its_own),
+        cmocka_unit_test(a_fault_is_written_as_openais_clients_read_it),
         cmocka_unit_test(nobody_need_listen),
         cmocka_unit_test(a_name_that_is_cut_does_not_end_the_sentence),
     };

@@ -24,6 +24,7 @@ static const job_request defaults = {.true_cfg_scale = 1,
 
 typedef struct reading {
     job_request r;
+    webui_wishes wishes;
     remarks said;
     fault f;
     bool good;
@@ -35,8 +36,8 @@ static reading read_with(const char *text, bool webui)
     json_value *root = NULL;
     assert_int_equal(json_parse(text, strlen(text), "the test", &root, NULL), FLUX1_OK);
     assert_true(request_begin(&defaults, &out.r, &out.f));
-    out.good =
-        webui ? webui_request_read(root, &out.r, &out.said, &out.f) : request_read(root, &out.r, &out.said, &out.f);
+    out.good = webui ? webui_request_read(root, &out.r, &out.wishes, &out.said, &out.f)
+                     : request_read(root, &out.r, &out.said, &out.f);
     assert_true(out.f.kind == FAULT_NONE ? out.good : out.f.kind == FAULT_INVALID || out.f.kind == FAULT_UNPROCESSABLE);
     assert_true(out.good || out.f.message[0]);
     json_free(root);
@@ -292,6 +293,11 @@ static void web_uis_unused_fields(void **state)
                                      "\"styles\": [\"anime\"]",
                                      "\"s_churn\": 1",
                                      "\"enable_hr\": true",
+                                     "\"enable_hr\": \"true\"",
+                                     "\"tiling\": \"True\"",
+                                     "\"restore_faces\": 1",
+                                     "\"restore_faces\": \"1\"",
+                                     "\"subseed_strength\": \"0.5\"",
                                      "\"firstphase_height\": 64",
                                      "\"refiner_checkpoint\": \"x\"",
                                      "\"disable_extra_networks\": true",
@@ -306,6 +312,37 @@ static void web_uis_unused_fields(void **state)
             fail_msg("%s: %d notes, %s", text, x.said.count, x.f.message);
         end(&x);
     }
+}
+
+/* Flags as texts and numbers, as some programs write them. */
+static void web_uis_flags_may_be_texts(void **state)
+{
+    (void)state;
+    reading off = read_with("{\"prompt\": \"a\", \"enable_hr\": \"False\", \"tiling\": \"false\", \"restore_faces\": "
+                            "0, \"disable_extra_networks\": \"0\", \"refiner_checkpoint\": \"None\", "
+                            "\"seed_resize_from_h\": \"-1\", \"s_churn\": \"0.0\"}",
+                            true);
+    assert_true(off.good && off.wishes.send);
+    assert_int_equal(off.said.count, 0);
+    end(&off);
+    static const struct {
+        const char *value;
+        bool send;
+    } cases[] = {{"null", true},   {"true", true},       {"1", true},          {"\"TRUE\"", true}, {"\"1\"", true},
+                 {"false", false}, {"\"false\"", false}, {"\"False\"", false}, {"0", false},       {"\"0\"", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "{\"prompt\": \"a\", \"send_images\": %s}", cases[i].value);
+        reading x = read_with(text, true);
+        if (!x.good || x.wishes.send != cases[i].send)
+            fail_msg("%s: %d, %s", text, x.wishes.send, x.f.message);
+        assert_int_equal(x.said.count, 0);
+        end(&x);
+    }
+    refused("{\"prompt\": \"a\", \"send_images\": \"no\"}", "send_images", true);
+    refused("{\"prompt\": \"a\", \"send_images\": 2}", "send_images", true);
+    refused("{\"prompt\": \"a\", \"enable_hr\": []}", "enable_hr", true);
+    refused("{\"prompt\": \"a\", \"enable_hr\": 0.5}", "enable_hr", true);
 }
 
 /* As AUTOMATIC1111's own server answers (api.py: HTTPException 422). */
@@ -420,6 +457,28 @@ static void openais_other_fields(void **state)
     o = read_openai("");
     assert_true(o.x.good && !o.w.url && o.x.r.quality == 0); /* the format's own */
     end(&o.x);
+    o = read_openai(", \"background\": \"opaque\", \"stream\": \"True\", \"moderation\": \"low\"");
+    assert_true(o.x.good && o.w.stream);
+    assert_int_equal(o.x.said.count, 0);
+    end(&o.x);
+    o = read_openai(", \"background\": \"transparent\"");
+    assert_int_equal(o.x.said.count, 1);
+    assert_non_null(strstr(o.x.said.text[0], "pictures are opaque"));
+    end(&o.x);
+    static const struct {
+        const char *more;
+        bool url;
+    } forms[] = {{", \"model\": \"dall-e-3\"", true},
+                 {", \"model\": \"DALL-E-2\", \"response_format\": null", true},
+                 {", \"model\": \"dall-e-3\", \"response_format\": \"b64_json\"", false},
+                 {", \"model\": \"gpt-image-1\"", false},
+                 {", \"model\": \"schnell\"", false}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        o = read_openai(forms[i].more);
+        if (!o.x.good || o.w.url != forms[i].url)
+            fail_msg("%s: url %d", forms[i].more, o.w.url);
+        end(&o.x);
+    }
     static const char *const wrong[][2] = {{", \"n\": 2, \"seed\": 18446744073709551615", "seed"},
                                            {", \"response_format\": \"png\"", "response_format"},
                                            {", \"stream\": \"yes\"", "stream"},
@@ -542,6 +601,7 @@ int main(void)
         cmocka_unit_test(web_uis_tags_and_counts),
         cmocka_unit_test(a_request_comes_back),
         cmocka_unit_test(web_uis_unused_fields),
+        cmocka_unit_test(web_uis_flags_may_be_texts),
         cmocka_unit_test(scripts_are_refused),
         cmocka_unit_test(a_request_begins_without_texts),
         cmocka_unit_test(a_name_of_an_adapter_may_have_a_colon),
