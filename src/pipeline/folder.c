@@ -55,8 +55,8 @@ static flux1_status check_folder(const model_paths *paths, flux1_error *err)
         }
     }
     if (count)
-        return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing,
-                         count > 1 ? "are" : "is");
+        return error_set(err, FLUX1_ERR_MODEL, "%s: not a complete FLUX.1 pipeline folder: %s %s missing", path,
+                         missing, count > 1 ? "are" : "is");
     return FLUX1_OK;
 }
 

@@ -285,7 +285,7 @@ static flux1_status check_files(const run *g)
 {
     const char *const files[] = {g->r[0].dump, g->r[0].profile};
     if (files[0] && files[1] && file_same_place(files[0], files[1]))
-        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "dump and profile name one file, %s: choose another for one",
+        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "dump and profile both name %s: give each a file of its own",
                          files[0]);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (files[i])
