@@ -293,11 +293,6 @@ cleanup:
     return st;
 }
 
-flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
-{
-    return folder_open_parts(&(model_paths){.model = path}, out, err);
-}
-
 flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_error *err)
 {
     return store_check_files(m->store[c], err);
