@@ -81,10 +81,10 @@ FLUX1_API size_t flux1_struct_size(const char *name);
  * Weights that a file has as int8 or GGUF's Q8_0 are multiplied as they are; floats are quantised when the model is
  * built, and take 9 bits then. On a CPU, or device "ref".
  * INT8_FAST: as INT8, with a scale for every 256 values, which an orthogonal matrix turns first so that none of them
- * stands out. A product is off by 0.8 to 1.0 % whatever its input is like (INT8: 0.8 to 1.3 %; docs/performance.md),
- * and faster where a processor multiplies int8 (measured with VNNI and AMX). All weights are quantised when the model
- * is built, also those that a file has packed, and take 8 bits. The transformer's attention is in int8 too, except
- * with AMX, where it stays in bf16 or float32. */
+ * stands out. A product is off by 0.8 to 1.0 % whatever its input is like, by 1.0 to 1.4 % with AVX2 alone (INT8: 0.8
+ * to 1.3 %), and faster (measured with AVX2, VNNI and AMX: docs/performance.md). All weights are quantised when the
+ * model is built, also those that a file has packed, and take 8 bits. The transformer's attention is in int8 too,
+ * except with AMX, where it stays in bf16 or float32. */
 typedef enum flux1_dtype {
     FLUX1_DTYPE_AUTO = 0,
     FLUX1_DTYPE_F32 = 1,

@@ -433,7 +433,7 @@ static flux1_status close_object(reader *r, size_t first, json_value *out)
     sort_members(members, count, sorted);
     size_t twice = first_duplicate(members, count, sorted);
     if (twice < count && !r->python)
-        return fault(r, r->stack[first + twice].at, "the key \"%.1000s\" stands there twice", members[twice].key);
+        return fault(r, r->stack[first + twice].at, "the key \"%.1000s\" is given twice", members[twice].key);
     if (twice < count) {
         count = merge_duplicates(members, count, sorted);
         sort_members(members, count, (const json_member **)(members + count));

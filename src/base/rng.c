@@ -1,7 +1,5 @@
 #include "base/rng.h"
 
-#include "base/half.h"
-
 #include <math.h>
 
 #define MT_N 624
@@ -97,23 +95,4 @@ void rng_normal(rng *r, float *out, size_t count)
         uniforms(r, out + count - BLOCK, BLOCK);
         normals_from_uniforms(out + count - BLOCK);
     }
-}
-
-void rng_normal_bf16(rng *r, float *out, size_t count)
-{
-    if (count < BLOCK) {
-        for (size_t i = 0; i < count; i++)
-            out[i] = normal_single(r);
-    } else {
-        for (size_t i = 0; i + BLOCK <= count; i += BLOCK) {
-            uniforms(r, out + i, BLOCK);
-            normals_from_uniforms(out + i);
-        }
-        if (count % BLOCK) {
-            uniforms(r, out + count - BLOCK, BLOCK);
-            normals_from_uniforms(out + count - BLOCK);
-        }
-    }
-    for (size_t i = 0; i < count; i++)
-        out[i] = bf16_round(out[i]);
 }

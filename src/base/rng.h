@@ -22,8 +22,4 @@ uint32_t rng_u32(rng *r);
 /* torch.randn(count, generator=r, dtype=float32). */
 void rng_normal(rng *r, float *out, size_t count);
 
-/* torch.randn(count, generator=r, dtype=bfloat16) of torch 2.13, widened to float. Order differs from rng_normal when
- * count is not a multiple of 16. */
-void rng_normal_bf16(rng *r, float *out, size_t count);
-
 #endif

@@ -26,8 +26,10 @@ int cache_run(const options *opt)
     char *json = NULL;
     const int action = find_action(opt->operand);
     if (action == ACTIONS) {
-        print_error("cache %s%s%s: must be one of list, verify, clear, size", opt->operand ? "\"" : "needs a word",
-                    opt->operand ? opt->operand : "", opt->operand ? "\"" : "");
+        if (opt->operand)
+            print_error("cache \"%s\": must be one of list, verify, clear, size", opt->operand);
+        else
+            print_error("cache needs an action: list, verify, clear, size");
         return EXIT_USAGE;
     }
     flux1_status st = open_plain_context(NULL, &context);

@@ -32,10 +32,6 @@ bool help_completion(const char *shell); /* false: no such shell */
 bool help_other(const char *name);       /* of help, version, completion; false: it is none of them */
 const char *help_other_name(int index);  /* these; NULL behind the last */
 
-/* --model, or the environment's FLUX1_MODEL, or (with a note) the mini model that comes with flux1; prints how to get
- * one and returns NULL if there is none. */
-const char *model_folder(const options *opt);
-
 /* What FLUX1_MODEL says, or NULL where it is not set; report says of an error about that model where it was named. */
 const char *environment_model(void);
 

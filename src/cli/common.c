@@ -15,7 +15,9 @@
 
 #define REAL_MODEL "black-forest-labs/FLUX.1-schnell"
 
-const char *model_folder(const options *opt)
+/* --model, or the environment's FLUX1_MODEL, or (with a note) the mini model that comes with flux1; prints how to get
+ * one and returns NULL if there is none. */
+static const char *model_folder(const options *opt)
 {
     static char mini[BUILTIN_PATH_MAX];
     const option_value *model = &opt->values[OPT_MODEL];

@@ -31,13 +31,78 @@ static void print_wrapped(const char *text, int column)
 
 static bool has_option(command cmd, int row) { return (option_rows[row].in & 1u << cmd) != 0; }
 
+/* ---- what of an option's text is for one command ----
+ *
+ * A clause "; bench, plan: …" (or a sentence that begins so) is for these commands alone, up to the next such clause,
+ * the default or the end. In "(default: …)" it stands in place of what all others have. The man page has the text as
+ * it is. */
+
+#define TEXT_ROOM 1024
+#define TEXT_FITS(id, name, letter, kind, argument, lowest, highest, in, help) \
+    _Static_assert(sizeof(help) <= TEXT_ROOM, "room for the help of --" name);
+OPTION_TABLE(TEXT_FITS)
+#undef TEXT_FITS
+
+static int command_at(const char *text, size_t length)
+{
+    for (int c = 0; c < COMMAND_COUNT; c++)
+        if (strlen(command_rows[c].name) == length && strncmp(command_rows[c].name, text, length) == 0)
+            return c;
+    return -1;
+}
+
+/* Bytes of "; NAME, NAME: " at `text`, or with a full stop; 0: that is not there. *meant: cmd is one of them. */
+static size_t label_at(const char *text, command cmd, bool *meant)
+{
+    size_t at = strncmp(text, "; ", 2) == 0 || strncmp(text, ". ", 2) == 0 ? 2 : 0;
+    bool named = false;
+    while (at > 0) {
+        const size_t length = strcspn(text + at, ",: ");
+        const int c = command_at(text + at, length);
+        if (c < 0)
+            break;
+        named |= c == (int)cmd;
+        at += length;
+        if (strncmp(text + at, ": ", 2) == 0) {
+            *meant = named;
+            return at + 2;
+        }
+        at += strspn(text + at, ", ");
+    }
+    return 0;
+}
+
+static void text_for(const option_row *o, command cmd, char out[TEXT_ROOM])
+{
+    static const char opening[] = " (default: ";
+    size_t n = 0, value = 0; /* where the default's text begins; 0: outside of it */
+    bool meant = true;
+    for (const char *at = o->help; *at;) {
+        const size_t label = label_at(at, cmd, &meant);
+        if (label && meant && value)
+            n = value;
+        else if (label && meant)
+            n += (size_t)snprintf(out + n, TEXT_ROOM - n, "; "); /* no longer than what it stands for */
+        at += label;
+        if (label)
+            continue;
+        const bool opens = strncmp(at, opening, sizeof opening - 1) == 0, closes = value && *at == ')';
+        meant |= opens || closes;
+        value = opens ? n + sizeof opening - 1 : closes ? 0 : value;
+        if (meant)
+            out[n++] = *at;
+        at++;
+    }
+    out[n] = '\0';
+}
+
 /* Commands without options. */
 static const struct other {
     const char *name, *operand, *help, *more;
 } others[] = {
-    {"help", "[COMMAND]", "flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options", ""},
+    {"help", "[COMMAND]", "list a command's options, as flux1 COMMAND --help does", ""},
     {"version", "", "show the version", ""},
-    {"completion", "bash|zsh|fish", "flux1 completion bash|zsh|fish prints a completion script",
+    {"completion", "bash|zsh|fish", "print a completion script for a shell",
      "\n  bash    eval \"$(flux1 completion bash)\" in ~/.bashrc\n"
      "  zsh     source <(flux1 completion zsh) in ~/.zshrc, after compinit\n"
      "  fish    flux1 completion fish > ~/.config/fish/completions/flux1.fish\n"},
@@ -76,7 +141,7 @@ void help_command(command cmd)
            row->help);
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_row *o = &option_rows[i];
-        char left[80];
+        char left[80], text[TEXT_ROOM];
         if (!has_option(cmd, i))
             continue;
         snprintf(left, sizeof left, "  %c%c%c --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
@@ -84,7 +149,8 @@ void help_command(command cmd)
         printf("%-*s", HELP_COLUMN, left);
         if (strlen(left) >= HELP_COLUMN)
             printf("\n%*s", HELP_COLUMN, "");
-        print_wrapped(o->help, HELP_COLUMN);
+        text_for(o, cmd, text);
+        print_wrapped(text, HELP_COLUMN);
     }
     printf("\nExit status: %s.\n", exit_statuses);
 }
@@ -183,15 +249,17 @@ static void print_quoted(const char *text, const char *special)
     }
 }
 
-static void zsh_option(const option_row *o)
+static void zsh_option(const option_row *o, command cmd)
 {
+    char text[TEXT_ROOM];
+    text_for(o, cmd, text);
     fputs("        '", stdout);
     if (o->letter)
         printf("(-%c --%s)'{-%c,--%s}'", o->letter, o->name, o->letter, o->name);
     else
         printf("--%s", o->name);
     putchar('[');
-    print_quoted(o->help, "[]:\\");
+    print_quoted(text, "[]:\\");
     putchar(']');
     if (has_words(o)) {
         printf(":%s:(", o->name);
@@ -211,16 +279,19 @@ static void zsh_completion(void)
         print_quoted(command_rows[i].help, ":\\");
         puts("'");
     }
-    puts("            'help:list a command'\\''s options'\n            'version:show the version'\n            "
-         "'completion:print a completion script'\n        "
-         ")");
+    for (size_t i = 0; i < OTHERS; i++) {
+        printf("            '%s:", others[i].name);
+        print_quoted(others[i].help, ":\\");
+        puts("'");
+    }
+    puts("        )");
     puts("        _describe command commands\n        return\n    fi\n    local command=$words[2]\n    shift words\n   "
          " ((CURRENT--))\n    case $command in");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         printf("    %s)\n        _arguments -s \\\n", command_rows[c].name);
         for (int i = 0; i < OPTION_COUNT; i++)
             if (has_option((command)c, i))
-                zsh_option(&option_rows[i]);
+                zsh_option(&option_rows[i], (command)c);
         if (is_choice(command_rows[c].operand)) {
             fputs("        ':what:(", stdout);
             print_words(command_rows[c].operand);

@@ -31,7 +31,7 @@ bool lora_split(const char *text, size_t *length, float *scale)
     char *file = strndup(text, (size_t)(colon - text));
     const bool right = !file || access(file, F_OK) != 0;
     if (!right)
-        print_error("--lora %s: behind the last colon should be the scale, a finite number such as 0.8", text);
+        print_error("--lora %s: after the last colon goes the scale, a finite number such as 0.8", text);
     free(file);
     return right;
 }

@@ -40,10 +40,9 @@ static int unknown_command(const char *name)
     if (near)
         print_error("unknown command \"%s\"; did you mean %s?", name, near);
     else if (name[0] == '-')
-        print_error("%s comes behind a command, such as flux1 generate %s; flux1 --help lists the commands", name,
-                    name);
+        print_error("%s goes after a command, such as flux1 generate %s; flux1 --help lists the commands", name, name);
     else if (strchr(name, ' '))
-        print_error("\"%s\" is no command; is it a prompt? flux1 generate --prompt \"a red fox\"", name);
+        print_error("\"%s\" is not a command; is it a prompt? flux1 generate --prompt \"a red fox\"", name);
     else
         print_error("unknown command \"%s\"; flux1 --help lists the commands", name);
     return EXIT_USAGE;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PAGE_DATE "2026-11-26" /* when the texts below last changed */
+#define PAGE_DATE "2026-11-27" /* when the texts below last changed */
 #define LINE_WIDTH 78
 #define CHOICES_MAX 60 /* characters behind an option */
 
@@ -163,9 +163,10 @@ static const section before[] = {
      "\n"
      "Results (names of files, or JSON) go to standard output; progress, notes and errors to standard error. Width and "
      "height are rounded down to a multiple of what the model's autoencoder needs, usually 16. A file flux1.json "
-     "beside model_index.json can tell which sizes a model was trained for, in pixels of a side: {\"sizes\": {\"min\": "
-     "256, \"max\": 1536, \"multiple\": 16}}; a request that is more than a quarter outside, or no multiple, is warned "
-     "of."}};
+     "beside model_index.json can say which sizes a model was trained for, in pixels of a side: {\"sizes\": {\"min\": "
+     "256, \"max\": 1536, \"multiple\": 16}}; for a size that is more than a quarter outside, or not a multiple, there "
+     "is "
+     "a warning."}};
 
 static const section after[] = {
     {"JSON",
@@ -210,7 +211,7 @@ static const section after[] = {
      "A file that an earlier line of --jsonl wrote is not replaced, nor is one that the run reads, but that --output "
      "may name the picture of --from. --output - writes one picture to standard output.\n"
      "\n"
-     "--output-dir DIR is the folder of every name that does not begin with /, and is made if it is not there.\n"
+     "--output-dir DIR is the folder of every name that does not begin with /, and is created if it does not exist.\n"
      "\n"
      "A picture is written under a temporary name beside its own and renamed when it is complete, so that it is never "
      "seen half written. Where a file cannot be renamed over, it is written in place. A target that cannot be written "
@@ -228,8 +229,8 @@ static const section after[] = {
      "\n"
      "flux1 info PICTURE prints it, with --json as JSON. generate --from PICTURE repeats a picture; any option given "
      "beside it overrides. Both read pictures of AUTOMATIC1111 and Forge too, and ComfyUI's PNGs where the graph has "
-     "one "
-     "sampler; what cannot be repeated, such as another sampler, is named in a note. The model is not taken from the "
+     "one sampler; what cannot be repeated, such as another sampler, is named in a note. The model is not taken from "
+     "the "
      "picture: --model names it."},
     {"SEVERAL HOSTS",
      "The ranks of --mesh can be processes on several hosts that have Open MPI, flux1 and the model at the same paths, "
@@ -246,22 +247,20 @@ static const section after[] = {
      "folder in which the mini model lies, empty for none (default: ../models or ../share/flux1/models beside the "
      "program, or models in the source tree)\n"
      "@FLUX1_PATH\n"
-     "folders, separated by colons, in which parts of a model and adapters are looked for that do not lie beside it; "
-     "also ComfyUI's folder, or the models in it\n"
+     "folders, separated by colons, that are searched for adapters, and for parts of a model that do not lie beside "
+     "it; also ComfyUI's folder, or the models in it\n"
      "@FLUX1_CACHE_DIR, FLUX1_CACHE_SIZE\n"
      "folder for prepared weights where --cache names none, and the most that it may hold, such as 80G\n"
      "@FLUX1_CPU_ISA\n"
      "kernels to use instead of the machine's best: portable; avx2, avxvnni, avx512, avx512vnni, avx512bf16 or "
-     "avx512amx of x86; "
-     "neon, neondot or neonbf16 of arm64\n"
+     "avx512amx of x86; neon, neondot or neonbf16 of arm64\n"
      "@FLUX1_CUDA_LIBRARIES\n"
      "folders, separated by colons, where cuBLASLt, cuDNN, NCCL or the driver are looked for first. Otherwise the "
      "loader's path, /usr/local/cuda/lib64, and what pip and conda have installed under VIRTUAL_ENV, CONDA_PREFIX, the "
      "python3 on PATH and ~/.local. flux1 info --devices prints what was found\n"
      "@FLUX1_TTNN_PYTHON\n"
      "Python that has ttnn, Tenstorrent's library: a path, or a name on PATH (default: the first python3, python3.12 "
-     "or "
-     "python3.10 on PATH that has it)\n"
+     "or python3.10 on PATH that has it)\n"
      "@FLUX1_TTNN_BLOCKINGS\n"
      "table of the fastest blockings of products on Tenstorrent's cards, which `flux1_ttnn.py search` writes "
      "(docs/tenstorrent.md; default: flux1/ttnn-blockings.json in XDG_CACHE_HOME or ~/.cache)\n"

@@ -7,19 +7,19 @@
 #include <stdint.h>
 
 /* id, name, what follows the options (NULL: nothing), one line of help */
-#define COMMAND_TABLE(X)                                                                                              \
-    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                      \
-    X(DECODE, "decode", "FILE", "make the pictures of latents: what a failed run has left, or others'")               \
-    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                                    \
-    X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")        \
-    X(BENCH, "bench", "[A.json B.json]", "time the stages at full size, against this machine's measured peak")        \
-    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")             \
-    X(RUN_PLAN, "run-plan", "FILE", "make the calls that plan --record has written, on the reference implementation") \
-    X(TRIAL, "trial", NULL, "make the calls of small recordings on given values (docs/recording.md)")                 \
-    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")      \
-    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")                  \
-    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")         \
-    X(SERVE, "serve", NULL, "serve pictures over HTTP: a page, and the interfaces of OpenAI and others")              \
+#define COMMAND_TABLE(X)                                                                                         \
+    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
+    X(DECODE, "decode", "FILE", "make pictures of saved latents: what a failed run left, or any other")          \
+    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
+    X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")   \
+    X(BENCH, "bench", "[A.json B.json]", "time the stages at full size, against this machine's measured peak")   \
+    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
+    X(RUN_PLAN, "run-plan", "FILE", "make the calls that plan --record has written, on device ref or ttnn")      \
+    X(TRIAL, "trial", NULL, "make the calls of small recordings on given values (docs/recording.md)")            \
+    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
+    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")             \
+    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")    \
+    X(SERVE, "serve", NULL, "serve pictures over HTTP: a page, and the interfaces of OpenAI and others")         \
     X(DOCTOR, "doctor", "[cuda|ttnn]", "check devices, memory, model, folders and disk, and say what to do")
 
 typedef enum command {
@@ -94,7 +94,8 @@ typedef enum option_kind {
       "type of the weights. fp8: e4m3, _scaled: with a scale for each weight; these in .safetensors files, q… in "   \
       ".gguf files. Small tensors, and the first and last layers, stay as they are with fp8 and q… (default: keep)")   \
     X(RULES, "rules", 0, FILE, "FILE", 0, 0, IN_CONVERT,                                                               \
-      "types of single tensors: lines \"PATTERN TYPE\", the first whose pattern fits the name counts (*.bias f32)")    \
+      "types for single tensors: lines \"PATTERN TYPE\" (*.bias f32); the first pattern that matches the name "        \
+      "counts")                                                                                                        \
     X(PART, "part", 0, CHOICE, "transformer|t5|clip|vae", 0, 0, IN_CONVERT, "which part, where IN holds several")      \
     X(NAMES, "names", 0, CHOICE, "bfl|diffusers", 0, 0, IN_CONVERT,                                                    \
       "names of the tensors of transformer and VAE in .safetensors files (default: bfl, which ComfyUI reads)")         \
@@ -106,13 +107,14 @@ typedef enum option_kind {
       "a picture (or --count) for each line of FILE that is not empty; -: from standard input. A line that fails "     \
       "does not stop the rest")                                                                                        \
     X(ALLOW_EMPTY, "allow-empty", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_RUN_PLAN,                                      \
-      "take an empty prompt, which is refused otherwise")                                                              \
+      "accept an empty prompt, which is otherwise refused")                                                            \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_PICTURES,                                                          \
-      "picture to write; an existing file is replaced. -: to standard output. With --count N: FILE-1.png to "          \
-      "FILE-N.png, or %d or %03d in FILE is the number, which goes on over all lines of --prompts (default: a new "    \
-      "name made from prompt and seed)")                                                                               \
+      "picture to write; an existing file is replaced. -: to standard output. Several pictures become FILE-1.png, "    \
+      "FILE-2.png and so on, or %d or %03d in FILE stands for the number, which goes on over all lines of "            \
+      "--prompts (default: a new name made from prompt and seed)")                                                     \
     X(OUTPUT_DIR, "output-dir", 0, FOLDER, "DIR", 0, 0, IN_PICTURES,                                                   \
-      "folder for pictures whose name does not begin with /; made if it is not there (default: the working folder)")   \
+      "folder for pictures whose name does not begin with /; created if it does not exist (default: the working "      \
+      "folder)")                                                                                                       \
     X(FORMAT, "format", 0, CHOICE, "png|jpeg|webp", 0, 0, IN_PICTURES,                                                 \
       "format of the pictures (default: by the ending of --output, else png)")                                         \
     X(QUALITY, "quality", 0, WHOLE, "N", 1, 100, IN_PICTURES,                                                          \
@@ -134,49 +136,50 @@ typedef enum option_kind {
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE | IN_RUN_PLAN,                                                   \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
     X(RNG, "rng", 0, DEVICE, "cpu|cuda[:N]", 256, WHOLE_MAX, IN_GENERATE,                                              \
-      "whose random numbers a seed stands for: torch's on a CPU, or on a GPU with N threads resident: RTX 3090 "       \
-      "125952, RTX 4090 196608, A100 221184, RTX 5090 261120, H100 and H200 270336, which is the default. Noise of "   \
-      "no more than N numbers is the same on all GPUs; 1024x1024 takes 262144 (default: cpu)")                         \
+      "which generator of torch a seed is for: a CPU's, or that of a GPU with N resident threads: RTX 3090 125952, "   \
+      "RTX 4090 196608, A100 221184, RTX 5090 261120, H100 and H200 270336, which is the default. Noise of no more "   \
+      "than N numbers is the same on all GPUs; 1024x1024 takes 262144 (default: cpu)")                                 \
     X(LATENTS, "latents", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
-      "noise to begin with, in place of the seed's: a safetensors file with a tensor of shape [pictures, 16, H/8, "    \
-      "W/8], or packed [pictures, tokens, 64]; of a file of --dump its noise")                                         \
+      "start from the noise in FILE instead of the seed's: a safetensors file with a tensor of shape [pictures, "      \
+      "16, H/8, W/8], or packed [pictures, tokens, 64]; of a file that --dump wrote, its noise")                       \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO, "number of pictures (default: 1)")             \
     X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO | IN_SERVE,                                       \
-      "pictures computed together: of --count, and with serve at most so many, of waiting requests too; they are the " \
-      "same with any N, up to rounding (default: chosen by size, device and memory)")                                  \
+      "number of pictures computed together, which changes them by rounding alone; serve: at most so many, of one "    \
+      "request or of several that wait (default: chosen by size, device and memory)")                                  \
     X(NEGATIVE_PROMPT, "negative-prompt", 0, TEXT, "TEXT", 0, 0, IN_GENERATE,                                          \
       "what the picture should not show; takes effect with --true-cfg-scale above 1")                                  \
     X(TRUE_CFG_SCALE, "true-cfg-scale", 0, REAL, "SCALE", 0, 1000, IN_GENERATE,                                        \
       "true classifier-free guidance with the negative prompt; doubles the time of a step (default: 1, off)")          \
     X(STEP_CACHE, "step-cache", 0, CACHE, "fb:THRESHOLD", 0, 100, IN_GENERATE,                                         \
-      "where the first block of the transformer changes little since the last full step, add what the others added "   \
-      "then instead of running them (first-block cache). Faster, and another picture; fb:0.05 to fb:0.2 with 20 or "   \
-      "more steps (default: off)")                                                                                     \
+      "first-block cache: in a step where the transformer's first block changes little since the last full step, "     \
+      "skip the other blocks and add what they added then. Faster, but another picture; fb:0.05 to fb:0.2 with 20 "    \
+      "or more steps (default: off)")                                                                                  \
     X(STEP_CACHE_CHECK, "step-cache-check", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                          \
-      "with --step-cache: make each picture without it first, and print how far the other is from it")                 \
+      "with --step-cache: make each picture without it first, and print how much the two differ")                      \
     X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL | IN_SERVE,                     \
       "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
-      "write previews of the picture to FILE during denoising, in the format of its ending (default: PNG); of "        \
-      "several pictures to one file each, as --output names them")                                                     \
+      "write previews of the picture to FILE during denoising, in the format of its ending (default: PNG); several "   \
+      "pictures get one file each, named as by --output")                                                              \
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE,                                            \
       "steps between previews (default: 1); the last step is always shown")                                            \
     X(PREVIEW_KIND, "preview-kind", 0, CHOICE, "rgb|vae", 0, 0, IN_GENERATE,                                           \
-      "how previews are made. rgb: a linear estimate, at 1024x1024 in 0.01 s and 0.02 s for a JPEG, 0.5 s for a PNG; " \
-      "it is fitted to a VAE once. vae: by the VAE, each as long as decoding the picture and with its memory "         \
-      "(default: rgb)")                                                                                                \
+      "how previews are made. rgb: a linear estimate, at 1024x1024 in 0.01 s and 0.02 s for a JPEG, 0.5 s for a "      \
+      "PNG; it is fitted to a VAE once. vae: by the VAE; each takes as long, and as much memory, as decoding the "     \
+      "picture (default: rgb)")                                                                                        \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
       "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \
     X(PROFILE, "profile", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_BENCH,                                               \
       "write what each rank computes and exchanges, and when, to FILE (Chrome trace: chrome://tracing, "               \
-      "ui.perfetto.dev), and tell how much of the exchange is hidden behind compute")                                  \
+      "ui.perfetto.dev), and print how much of the exchange is hidden behind compute")                                 \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input, and answer each with one on standard "    \
       "output. generate: a request per line, with optional keys id, output, width, height, steps, guidance, seed, "    \
       "rng, latents, count, batch, negative_prompt, true_cfg_scale, step_cache, max_sequence_length, vae_tiling, "     \
       "lora, allow_empty; the man page describes the answers. tokenize: writes a line {\"clip\": [ids], \"t5\": "      \
       "[ids]} for each")                                                                                               \
-    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
+    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO,                                                                \
+      "list the devices that this machine has and this build supports, instead of a model")                            \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH | IN_PLAN,                                          \
       "model whose sizes synthetic weights have (default: schnell)")                                                   \
@@ -185,7 +188,7 @@ typedef enum option_kind {
       "length of the prompt as CLIP sees it, beginning and end included; rows behind it are left out where that is "   \
       "free (default: 0: the most, usually 77; a prompt of a dozen words has about 17)")                               \
     X(REPEATS, "repeats", 0, WHOLE, "N", 0, 1000, IN_BENCH,                                                            \
-      "runs of each stage; the median is reported. 0: only plan (default: 3)")                                         \
+      "timed runs of each stage, whose median is reported. 0: plan only (default: 3)")                                 \
     X(RUNS, "runs", 0, WHOLE, "N", 1, 1000, IN_BENCH,                                                                  \
       "time N whole pipelines instead, after two that are not timed: mean, deviation, minimum and maximum of "         \
       "encoders, each step, VAE and total")                                                                            \
@@ -199,25 +202,25 @@ typedef enum option_kind {
       "machine to plan for: wh-t3k, wh-galaxy, h200 and others (an unknown name lists them), or a JSON file, see "     \
       "docs/planner.md (default: this-cpu, measured)")                                                                 \
     X(DESCRIBE, "describe", 0, FLAG, NULL, 0, 0, IN_PLAN,                                                              \
-      "print the machine as JSON, to be changed and given back with --machine, and plan nothing")                      \
-    X(TIMELINE, "timeline", 0, FILE, "FILE", 0, 0, IN_PLAN, "draw a step of the best way to FILE (SVG)")               \
+      "print the machine as JSON, to edit and pass to --machine, and plan nothing")                                    \
+    X(TIMELINE, "timeline", 0, FILE, "FILE", 0, 0, IN_PLAN, "draw one step of the best plan to FILE (SVG)")            \
     X(RECORD, "record", 0, FILE, "FILE", 0, 0, IN_PLAN,                                                                \
-      "write all calls of the best way to FILE, a recording (docs/recording.md), which run-plan makes")                \
+      "write all calls of the best plan to FILE, a recording for run-plan (docs/recording.md)")                        \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8|int8|int8-fast", 0, 0, IN_RUNS | IN_PLAN,                          \
-      "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; int8: "    \
-      "auto, but those products and T5's in int8, on a CPU; int8-fast: the same with fewer scales, and the "           \
-      "transformer's attention (default: auto)")                                                                       \
+      "arithmetic. fp8: as bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; "       \
+      "int8: as auto, but those products and T5's in int8, on a CPU; int8-fast: the same with fewer scales, and "      \
+      "without AMX the transformer's attention in int8 too (default: auto)")                                           \
     X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ttnn[:MACHINE]|ref", 0, 0, IN_RUNS | IN_RUN_PLAN | IN_TRIAL,          \
-      "device to compute on. cuda:N: the N-th GPU; ttnn:MACHINE: Tenstorrent's cards (docs/tenstorrent.md), such as "  \
-      "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan and trial, which take ref "     \
-      "and ttnn: ref)")                                                                                                \
+      "device to compute on. cuda:N: the N-th GPU; ttnn:MACHINE: Tenstorrent's cards (docs/tenstorrent.md), such "     \
+      "as ttnn:wh-n300; ref: the slow reference implementation (default: cpu; run-plan, trial: ref, and the only "     \
+      "other one is ttnn)")                                                                                            \
     X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_WHOLE,                            \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no|branches", 0, 0, IN_WHOLE | IN_TRIAL,                                     \
-      "record the calls of a denoising step once and replay them, on a GPU as a graph. branches: there "               \
-      "with the prompt's half of a block beside the image's (default: yes)")                                           \
+      "record the calls of a denoising step once and replay them, on a GPU as a graph. branches: the same, and on "    \
+      "a GPU the prompt's half of a block runs beside the image's (default: yes)")                                     \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN | IN_CONVERT,                                      \
-      "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
+      "number of threads of each process (default: one per physical core of the host, divided among its processes)")   \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN | IN_TRIAL,                                                \
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
       "threads (default: one device)")                                                                                 \
@@ -234,33 +237,34 @@ typedef enum option_kind {
       "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS | IN_RUN_PLAN,                                         \
       "take no more of the host's memory than SIZE, such as 8G or 512M: weights that do not fit are read in every "    \
-      "step, and a request that needs more even so is refused (default: what is available)")                           \
+      "step, and a request that still needs more is refused (default: what is available)")                             \
     X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
       "the same for the memory of GPUs, all ranks together (default: what they have)")                                 \
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
-      "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
-      "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
+      "how quantised weights lie in a GPU's memory. packed: as in the file, decoded before every product; decoded: "   \
+      "once, when they are loaded; the picture is the same (default: auto: decoded if they fit)")                      \
     X(ROUND_WEIGHTS, "round-weights", 0, CHOICE, "bfp8", 0, 0, IN_RUNS | IN_TRIAL,                                     \
-      "round the transformer's and T5's matrices to the values that Tenstorrent's cards would have in bfp8, to see "   \
-      "what pictures lose by it")                                                                                      \
+      "round the transformer's and T5's matrices to the values that they would have in bfp8 on Tenstorrent's "         \
+      "cards, to see what that costs in pictures")                                                                     \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_GENERATE | IN_DECODE | IN_INFO | IN_SERVE,    \
-      "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
-      "the picture of the whole up to rounding (a byte may differ by 1); no: not in tiles (default: auto: where the "  \
-      "whole does not fit, in bands, and where these do not, in tiles)")                                               \
+      "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which "      \
+      "give the same picture up to rounding (a byte may differ by 1); no: not in tiles (default: auto: whole if it "   \
+      "fits, else in bands, else in tiles)")                                                                           \
     X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE | IN_DOCTOR | IN_INFO,      \
-      "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
-      "once more. On a CPU they are streamed from there under --max-memory, where without DIR all weights that "       \
+      "keep weights in DIR, in the form that the device or rank needs, for the next run; a new model's files are "     \
+      "read once more for it. On a CPU they are streamed from DIR under --max-memory; without DIR all weights that "   \
       "int8 and int8-fast make of floats must fit (default: FLUX1_CACHE_DIR from the environment, else nothing is "    \
       "kept)")                                                                                                         \
     X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH | IN_SERVE,                             \
-      "most that --cache may hold; what was used longest ago goes first (default: FLUX1_CACHE_SIZE, else 100G)")       \
+      "most that --cache may hold; the least recently used entries are removed first (default: FLUX1_CACHE_SIZE, "     \
+      "else 100G)")                                                                                                    \
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
       "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
       "to 64 times")                                                                                                   \
     X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0,                                                             \
       IN_ALL | IN_DECODE | IN_CONVERT | IN_PULL | IN_SERVE | IN_RUN_PLAN,                                              \
-      "of weights in several variants take NAME, such as fp16 (model.fp16.safetensors), where a folder has it "        \
-      "(default: the plain ones, or the only variant there is)")                                                       \
+      "variant of weights to take where a folder has several, such as fp16 (model.fp16.safetensors) (default: the "    \
+      "plain ones, or the only variant there is)")                                                                     \
     X(CACHE_DIR, "cache-dir", 0, FOLDER, "DIR", 0, 0, IN_PULL,                                                         \
       "cache to fetch into (default: HF_HUB_CACHE or HF_HOME/hub from the environment, else "                          \
       "~/.cache/huggingface/hub)")                                                                                     \
@@ -276,28 +280,29 @@ typedef enum option_kind {
       "names under which browsers may reach the server, such as a proxy's, and hosts of other pages that may use it "  \
       "from a browser (CORS); *: any (default: addresses, localhost and --host)")                                      \
     X(WORKERS, "workers", 0, TEXT, "DEVICE[,DEVICE]", 0, 0, IN_SERVE,                                                  \
-      "make pictures on each of these devices at the same time, such as cuda:0,cuda:1, a job each (default: on one, "  \
+      "make pictures on all these devices at once, one job on each, such as cuda:0,cuda:1 (default: on one, "          \
       "--device)")                                                                                                     \
     X(MAX_PIXELS, "max-pixels", 0, WHOLE, "N", 1, WHOLE_MAX, IN_SERVE,                                                 \
-      "refuse pictures of more than N pixels, width times height (default: only what does not fit the memory)")        \
+      "refuse pictures of more than N pixels, width times height (default: no limit but the memory)")                  \
     X(QUEUE, "queue", 0, WHOLE, "N", 1, 10000, IN_SERVE,                                                               \
-      "jobs that may wait; further ones get the answer 429 (default: 16)")                                             \
+      "jobs that may wait; further ones are answered with 429 (default: 16)")                                          \
     X(JOBS, "jobs", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                  \
       "keep pictures and the list of jobs in DIR (default: a temporary folder, which is removed at the end)")          \
     X(JOBS_SIZE, "jobs-size", 0, BYTES, "SIZE", 0, 0, IN_SERVE,                                                        \
-      "most that pictures and jobs may take; the oldest go first (default: 10G with --jobs, else 1G)")                 \
+      "most bytes that pictures and jobs may take; the oldest are removed first (default: 10G with --jobs, else "      \
+      "1G)")                                                                                                           \
     X(LORAS, "loras", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                \
       "folder of adapters that requests may name; it may change while the server runs (default: none)")                \
     X(MODELS, "models", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                              \
       "folder of pipelines that requests may name beside --model; one of them is open at a time (default: none)")      \
     X(DRAIN, "drain", 0, WHOLE, "SECONDS", 0, 86400, IN_SERVE,                                                         \
-      "time that the running job has to finish when a signal ends the server (default: 30)")                           \
+      "seconds that running jobs have to finish after a signal to stop (default: 30)")                                 \
     X(ACCESS_LOG, "access-log", 0, FILE, "FILE", 0, 0, IN_SERVE,                                                       \
       "append a line of JSON for each request to FILE; -: standard output")                                            \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_EVERY, "print the result as JSON")                                         \
-    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_HELPED, "no progress and no notes on standard error")                  \
+    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_HELPED, "print no progress and no notes on standard error")            \
     X(VERBOSE, "verbose", 'v', FLAG, NULL, 0, 0, IN_GENERATE,                                                          \
-      "tell what was chosen: device, kernels, dtype, mesh, memory")                                                    \
+      "print what was chosen: device, kernels, dtype, mesh, memory")                                                   \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_HELPED, "show this help")
 
 typedef enum option_id {

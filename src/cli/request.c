@@ -121,11 +121,17 @@ static char *name_of_file(const char *path)
 /* Prompt and seed of latents that are done; both count for names alone. */
 static int take_latents(request *r)
 {
+    const int64_t pictures = flux1_latents_of(r->hooks.latents)->shape[0];
+    if (pictures > (int64_t)option_rows[OPT_COUNT].highest) {
+        print_error("%s: latents of %" PRId64 " pictures: at most %.0f are decoded at a time", r->opt->operand,
+                    pictures, option_rows[OPT_COUNT].highest);
+        return EXIT_FAILED;
+    }
     json_value *root = latents_request(r->hooks.latents);
     const char *prompt = json_string_value(json_object_get(root, "prompt"));
     const json_value *seed = json_object_get(root, "seed");
     r->prompt = prompt ? strdup(prompt) : name_of_file(r->opt->operand);
-    r->params.count = (int)flux1_latents_of(r->hooks.latents)->shape[0];
+    r->params.count = (int)pictures;
     r->params.seed = json_is(seed, JSON_UNSIGNED)                  ? seed->large
                      : json_is_integer(seed) && seed->integer >= 0 ? (uint64_t)seed->integer
                                                                    : 0;

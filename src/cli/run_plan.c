@@ -39,7 +39,7 @@ static bool take_recorded(options *o, const json_value *j)
     flux1_model_parts parts = {.size = sizeof parts};
     if (o->values[OPT_MODEL].given || given_parts(o, &parts))
         return true;
-    print_error("%s is of no model's files; name a model with --model", o->operand);
+    print_error("%s does not say which model it is of; name it with --model", o->operand);
     return false;
 }
 

@@ -318,7 +318,7 @@ static bool hosts_are_names(const char *list)
 static bool places_are_clear(const option_value *v)
 {
     if (v[OPT_SOCKET].given && (v[OPT_HOST].given || v[OPT_PORT].given)) {
-        print_error("--socket cannot be combined with --%s: it is listened on instead",
+        print_error("--socket cannot be combined with --%s: the server listens on the socket instead",
                     v[OPT_HOST].given ? "host" : "port");
         return false;
     }

@@ -36,7 +36,7 @@ struct blob {
     int64_t size; /* -1: not known before it is fetched */
     char *url;
     const char *token; /* for url; NULL: none */
-    bool direct;       /* url is the hub's own: its replies bear the ETag */
+    bool direct;       /* url is the hub's own: its replies have the ETag */
     void (*refused)(blob *b, const http_call *c, http_outcome outcome); /* a part failed for good */
     void (*wait)(http_call *c, double seconds);
     void *user;

@@ -8,7 +8,7 @@
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Sorts the names and drops repetitions. */
-static void settle(hub_listing *l)
+static void sort_names(hub_listing *l)
 {
     size_t kept = 0;
     if (l->count == 0)
@@ -39,7 +39,7 @@ static flux1_status take_names(const json_value *siblings, const char *name, hub
         else
             l->count++;
     }
-    settle(l);
+    sort_names(l);
     return FLUX1_OK;
 }
 

@@ -23,7 +23,7 @@ typedef struct source {
 
 static flux1_status broken(const source *s, const char *what)
 {
-    return error_set(s->err, FLUX1_ERR_FORMAT, "%s: is not a %s that can be read: %s", s->path,
+    return error_set(s->err, FLUX1_ERR_FORMAT, "%s: not a readable %s: %s", s->path,
                      picture_format_name(s->facts->format), what);
 }
 

@@ -71,7 +71,7 @@ static void on_error(png_structp png, png_const_charp message)
 {
     session *s = png_get_error_ptr(png);
     if (s->st == FLUX1_OK && (s->st = why_no_memory(s)) == FLUX1_OK)
-        s->st = error_set(s->err, FLUX1_ERR_FORMAT, "%s: is not a PNG that can be read: %s", s->path, message);
+        s->st = error_set(s->err, FLUX1_ERR_FORMAT, "%s: not a readable PNG: %s", s->path, message);
     png_longjmp(png, 1);
 }
 

@@ -59,7 +59,7 @@ static flux1_status play_release(player *p)
     if ((size_t)id >= p->mark_room || !p->marks[id].set || p->marks[id].made > p->made)
         return player_refuse(p, "m%" PRId64 " is not set", id);
     if (p->turning && p->marks[id].at < p->ring_at)
-        return player_refuse(p, "m%" PRId64 " is of before the ring, whose keys are still on their way", id);
+        return player_refuse(p, "m%" PRId64 " was set before the ring, whose keys are still on their way", id);
     while (p->made > p->marks[id].made)
         p->acts[p->order[--p->made]] = (act){0};
     for (size_t i = 0; i < p->mark_room; i++) /* those set since are gone with what they marked */

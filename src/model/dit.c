@@ -186,7 +186,7 @@ static mesh_next entry_of(const pass *r, int64_t i)
     return next;
 }
 
-/* softmax(q·kᵀ/√dim)·v over prompt and image together; bears 8 bits, as the blocks' products do. */
+/* softmax(q·kᵀ/√dim)·v over prompt and image together; may be in 8 bits, as the blocks' products may. */
 static attention_args attention_of(const pass *r)
 {
     return (attention_args){

@@ -152,7 +152,7 @@ flux1_status dit_weights_create(loader *l, const dit_config *c, dit_weights **ou
     TRY(load_embedders(l, model));
     TRY(load_modulations(l, model));
     TRY(load_ends(l, model));
-    l->coarse = l->int8 = true; /* the blocks' own products bear 8 bits; embedders, modulations and the exit, which
+    l->coarse = l->int8 = true; /* the blocks' own products may be in 8 bits; embedders, modulations and the exit, which
                          every value passes through, are too small to gain */
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(load_joint(l, model, i, &model->joint[i]));

@@ -55,7 +55,7 @@ flux1_status ops_device_find(const char *name, const ops_device_kind **kind, int
             used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", (*k)->syntax);
     }
     *kind = NULL;
-    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": this build has %s", name, known);
+    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": not in this build, which has %s", name, known);
 }
 
 flux1_status ops_device_open(const char *name, ops_device **out, flux1_error *err)

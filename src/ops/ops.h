@@ -374,7 +374,7 @@ struct ops {
     struct profile_rank *profile; /* profile.h: where calls are timed; NULL: nowhere */
     struct call_list *calls;      /* record.h: of a step; NULL: the backend records itself, or not at all */
     bool counts_only;             /* a dry run */
-    int8_kind attends;            /* how attention is multiplied that bears int8 (ops_sizing.attends) */
+    int8_kind attends;            /* how attention that may be in int8 is multiplied (ops_sizing.attends) */
     ops_given given;
 };
 
@@ -519,7 +519,7 @@ typedef struct ops_sizing {
      * of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel²;
      * `heads`: the input's width, 0 for 1×1 */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
-    /* how attention whose arguments say that it bears int8 is multiplied. NULL: in floats */
+    /* how attention whose arguments allow int8 is multiplied. NULL: in floats */
     int8_kind (*attends)(const ops_config *c);
     size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     /* upsample_conv and norm_conv never make the plane between; CONV's m: pixels before upsampling */

@@ -11,14 +11,6 @@ const script_entry script_entries[SCRIPT_CALLS_COUNT] = {
 
 int script_cells_of(script_kind kind) { return kind == KIND_ACT || kind == KIND_OPT ? SCRIPT_ACT_CELLS : 1; }
 
-int script_call_cells(script_call call)
-{
-    int n = 0;
-    for (const script_field *f = script_entries[call].field; f->key; f++)
-        n += script_cells_of(f->kind);
-    return n;
-}
-
 void script_free(script *s)
 {
     free(s->line);

@@ -142,7 +142,6 @@ typedef struct script_entry {
 extern const script_entry script_entries[SCRIPT_CALLS_COUNT];
 
 int script_cells_of(script_kind kind);
-int script_call_cells(script_call call);
 
 /* How a cell differs from rank to rank. */
 typedef enum script_vary {

@@ -78,7 +78,7 @@ static flux1_status check_fp8(const ops_device_info *info, flux1_error *err)
     if (info->fp8)
         return FLUX1_OK;
     return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                     "dtype fp8 wants a GPU of compute capability 8.9 (Ada) or later; %s (%s) does not multiply it, "
+                     "dtype fp8 needs a GPU of compute capability 8.9 (Ada) or later; %s (%s) does not multiply it, "
                      "dtype %s works here",
                      info->id, info->name, info->bf16 ? "bf16" : "f32");
 }

@@ -55,8 +55,8 @@ static flux1_status check_folder(const model_paths *paths, flux1_error *err)
         }
     }
     if (count)
-        return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing,
-                         count > 1 ? "are" : "is");
+        return error_set(err, FLUX1_ERR_MODEL, "%s: not a complete FLUX.1 pipeline folder: %s %s missing", path,
+                         missing, count > 1 ? "are" : "is");
     return FLUX1_OK;
 }
 
@@ -291,11 +291,6 @@ cleanup:
     parts_free(&from);
     folder_close(m);
     return st;
-}
-
-flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
-{
-    return folder_open_parts(&(model_paths){.model = path}, out, err);
 }
 
 flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_error *err)

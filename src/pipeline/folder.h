@@ -77,19 +77,16 @@ struct flux1_model {
 
 #define T5_LENGTH_MAX 512 /* diffusers' limit */
 
-/* Checks that all parts are there, reads the configs, opens tokenizers and stores, and checks every tensor's name and
- * shape against the configs. */
-flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err);
-
 uint64_t folder_last_number(void); /* source.number of the newest model of this process; 0: there was none */
 
 /* A model of FLUX.1's true size with synthetic weights of `weights`: variant "schnell" or "dev". No tokenizers. */
 flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
                               flux1_error *err);
 
-/* A model of parts from several places. Sizes come from a config.json where there is one (the part's own, or the one
- * that the folder `model` has for it), otherwise from the shapes of tensors (model/sizes.h); what the variant settles,
- * from whether the transformer has a guidance embedding. */
+/* A model of a folder, or of parts from several places: checks that all are there, reads the configs, opens tokenizers
+ * and stores, and checks every tensor's name and shape against the configs. Sizes come from a config.json where there
+ * is one (the part's own, or the one that the folder `model` has for it), otherwise from the shapes of tensors
+ * (model/sizes.h); what the variant settles, from whether the transformer has a guidance embedding. */
 flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **out, flux1_error *err);
 
 /* Names of tensors that repeat another one or are no weights; no part claims all of them. NULL-terminated, as

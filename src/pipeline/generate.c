@@ -49,7 +49,8 @@ static bool same_row(batch_row a, batch_row b)
     return a.text == b.text && a.negative == b.negative && a.guidance == b.guidance;
 }
 
-int64_t run_batch_size(const run *g, int64_t first)
+/* Number of pictures in the batch that begins with picture `first`. */
+static int64_t size_of_batch(const run *g, int64_t first)
 {
     int64_t left = g->count - first;
     return left < g->batch ? left : g->batch;
@@ -60,7 +61,7 @@ static denoiser *denoiser_for(run *g, int64_t size) { return size == g->batch ? 
 /* Whether a batch goes on with the conditions of the one before. */
 static bool follows(const run *g, int64_t first)
 {
-    int64_t size = run_batch_size(g, first);
+    int64_t size = size_of_batch(g, first);
     if (first < g->batch || size != g->batch)
         return false;
     for (int64_t i = 0; i < size; i++)
@@ -73,7 +74,7 @@ static double total_flops(const run *g)
 {
     double sum = texts_to_encode(g) * text_flops(g) + (double)g->count * g->decoder.plan.flops;
     for (int64_t first = 0; first < g->count; first += g->batch) {
-        const denoiser *d = run_batch_size(g, first) == g->batch ? &g->denoiser : &g->rest;
+        const denoiser *d = size_of_batch(g, first) == g->batch ? &g->denoiser : &g->rest;
         sum += d->plan.flops - (follows(g, first) ? d->plan.opening : 0);
     }
     return sum;
@@ -206,7 +207,7 @@ static flux1_status denoise_batch(run *g, batch *b)
 
 static flux1_status batch_create(run *g, int64_t first, batch *b)
 {
-    *b = (batch){.first = first, .size = run_batch_size(g, first)};
+    *b = (batch){.first = first, .size = size_of_batch(g, first)};
     b->denoiser = denoiser_for(g, b->size);
     int64_t shape[] = {b->size, g->denoiser.tokens, g->denoiser.channels};
     TRY(tensor_create(DTYPE_F32, 3, shape, &b->latents, &g->c->error));
@@ -285,7 +286,7 @@ static flux1_status check_files(const run *g)
 {
     const char *const files[] = {g->r[0].dump, g->r[0].profile};
     if (files[0] && files[1] && file_same_place(files[0], files[1]))
-        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "dump and profile name one file, %s: choose another for one",
+        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "dump and profile both name %s: give each a file of its own",
                          files[0]);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (files[i])

@@ -100,8 +100,8 @@ static flux1_status read_version(lines *l)
     const char *line = next_line(l), *at = behind(line, "flux1-recording ");
     int64_t version;
     if (!at || !script_number(&at, &version) || *at)
-        return error_set(l->err, FLUX1_ERR_FORMAT, "it is no recording: it does not begin with \"flux1-recording %d\"",
-                         RECORDING_VERSION);
+        return error_set(l->err, FLUX1_ERR_FORMAT,
+                         "it is not a recording: it does not begin with \"flux1-recording %d\"", RECORDING_VERSION);
     return version == RECORDING_VERSION
                ? FLUX1_OK
                : error_set(l->err, FLUX1_ERR_UNSUPPORTED,
@@ -169,7 +169,7 @@ flux1_status recording_read(const char *path, recording *out, flux1_error *err)
     *out = (recording){0};
     TRY(file_read(path, FILE_BYTES_MAX, &text, &size, err));
     flux1_status st = strlen(text) == size ? recording_parse(text, path, out, err)
-                                           : error_set(err, FLUX1_ERR_FORMAT, "%s: it is no recording", path);
+                                           : error_set(err, FLUX1_ERR_FORMAT, "%s: it is not a recording", path);
     free(text);
     return st;
 }

@@ -114,9 +114,6 @@ void run_undecoded(run *g, const batch *b, int64_t from, flux1_status why);
 
 void run_free(run *g);
 
-/* Number of pictures in the batch that begins with picture `first`. */
-int64_t run_batch_size(const run *g, int64_t first);
-
 /* Checks the requests, and that they may share batches. */
 flux1_status run_take_requests(run *g, const flux1_generate_params *const *params);
 

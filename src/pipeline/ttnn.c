@@ -45,7 +45,7 @@ static flux1_status start(flux1_context *c)
 }
 
 /* What comes of an order: a lost worker is not used again. */
-static flux1_status settle(ttnn *t, flux1_status st)
+static flux1_status drop_if_lost(ttnn *t, flux1_status st)
 {
     if (t->worker && ttnn_worker_lost(t->worker))
         end_worker(t);
@@ -81,7 +81,7 @@ static flux1_status prepare(flux1_context *c, const flux1_model *m, const reques
         t->sent[part] = false;
     if (t->sent[part])
         return FLUX1_OK;
-    TRY(settle(t, send_recording(t, m->source.number, part, &c->error)));
+    TRY(drop_if_lost(t, send_recording(t, m->source.number, part, &c->error)));
     t->model = m->source.number;
     t->sent[part] = true;
     return FLUX1_OK;
@@ -145,7 +145,7 @@ static flux1_status run_stage(const stage_run *k)
     const flux1_status st = order_stage(k, &give);
     ttnn_disk_end(&give.disk, st == FLUX1_OK);
     sessions_tell_cache(c);
-    return settle(t, st);
+    return drop_if_lost(t, st);
 }
 
 /* ---- encoders ---- */
@@ -393,7 +393,7 @@ flux1_status ttnn_try(flux1_context *c, recording *r, ttnn_part_id part, const s
     TRY(ttnn_program_take(c, r, part, from, &t->part[part]));
     memset(t->sent, 0, sizeof t->sent);
     t->model = 0;
-    TRY(settle(t, send_recording(t, --t->tried, part, &c->error)));
+    TRY(drop_if_lost(t, send_recording(t, --t->tried, part, &c->error)));
     return ttnn_stages(part) > 1 ? try_stage(c, part, ttnn_first_stage(part), 0, from, NULL) : FLUX1_OK;
 }
 

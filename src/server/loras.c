@@ -75,7 +75,7 @@ static bool list_files(const loras *l, file_visit *visit, void *user, bool *list
     flux1_error err = {0};
     *listed = !l->folder || listing_read(l->folder, &names, &err) == FLUX1_OK;
     if (!*listed)
-        tell_operator(l, "no adapter of --loras can be had", ": ", err.message);
+        tell_operator(l, "no adapter of --loras can be used", ": ", err.message);
     if (!*listed || !l->folder)
         return *listed;
     bool whole = !names.cut;

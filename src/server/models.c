@@ -101,7 +101,7 @@ bool models_list(const server *s, models_visit *visit, void *user)
     if (!folder)
         return true;
     if (listing_read(folder, &names, &err) != FLUX1_OK) {
-        failure_tell(s, "no model of --models can be had: %s", err.message);
+        failure_tell(s, "no model of --models can be used: %s", err.message);
         return false;
     }
     for (size_t i = 0; i < names.count; i++)

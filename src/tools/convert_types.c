@@ -191,7 +191,7 @@ flux1_status convert_choose_types(convert_job *j)
     }
     for (size_t i = 0; i < j->rules.count; i++)
         if (!j->rules.rule[i].used)
-            context_log(j->context, FLUX1_LOG_WARNING, "the rule \"%s\" in line %d is for no tensor",
+            context_log(j->context, FLUX1_LOG_WARNING, "the rule \"%s\" in line %d matches no tensor",
                         j->rules.rule[i].pattern, j->rules.rule[i].line);
     if (j->fallen)
         context_log(j->context, FLUX1_LOG_WARNING,

@@ -353,9 +353,8 @@ static flux1_status unknown(const char *name, flux1_error *err)
     builder list = {0};
     for (int i = 0; machine_builtin_name(i); i++)
         builder_format(&list, "%s%s", i ? ", " : "", machine_builtin_name(i));
-    flux1_status st =
-        error_set(err, FLUX1_ERR_ARGUMENT, "machine \"%s\": no file of that name, and no built-in one: %s", name,
-                  list.text ? list.text : "");
+    flux1_status st = error_set(err, FLUX1_ERR_ARGUMENT, "machine \"%s\": no file of that name; built-in machines: %s",
+                                name, list.text ? list.text : "");
     builder_free(&list);
     return st;
 }

@@ -9,7 +9,7 @@
 
 enum { MACHINE_OPERATIONS = 22, MACHINE_RATES = MACHINE_OPERATIONS, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
 
-/* What is computed in: the exact arithmetic (0 f32, 1 bf16), and how products are made whose weights bear int8. */
+/* What is computed in: the exact arithmetic (0 f32, 1 bf16), and how products are made whose weights may be in int8. */
 typedef struct machine_dtype {
     int exact;
     int8_kind int8;

@@ -123,7 +123,7 @@ static void invalid_text_is_refused(void **state)
 static void duplicate_keys_are_named(void **state)
 {
     (void)state;
-    expect_fault("{\"width\": 1, \"width\": 2}", "the key \"width\" stands there twice");
+    expect_fault("{\"width\": 1, \"width\": 2}", "the key \"width\" is given twice");
     expect_fault("{\"transformer_blocks.0.attn.to_q.weight\": 1,\n \"transformer_blocks.0.attn.to_q.weight\": 2}",
                  "c.json:2:2: the key \"transformer_blocks.0.attn.to_q.weight\"");
     expect_fault("{\"a\": {\"b\\\"c\": 1, \"b\\\"c\": 1}}", "twice");

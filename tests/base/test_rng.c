@@ -52,15 +52,11 @@ static void normals_equal_torch_for_every_size_and_seed(void **state)
         const rng_golden *golden = &rng_goldens[g];
         rng r;
         rng_seed(&r, golden->seed);
-        if (golden->bf16)
-            rng_normal_bf16(&r, x, golden->count);
-        else
-            rng_normal(&r, x, golden->count);
+        rng_normal(&r, x, golden->count);
         if (golden->count < 16)
             for (size_t i = 0; i < golden->count; i++)
                 assert_int_equal(f32_bits(x[i]), golden->bits[i]);
-        /* a value on the edge between two bf16 may fall to the other side; one such in a thousand is 4e-5 */
-        assert_true(relative_l2(x, golden->bits, golden->count) <= (golden->bf16 ? 1e-4 : 1e-7));
+        assert_true(relative_l2(x, golden->bits, golden->count) <= 1e-7);
     }
 }
 
@@ -137,7 +133,6 @@ static void nothing_is_drawn_for_zero_values(void **state)
     float x;
     rng_seed(&r, 1);
     rng_normal(&r, NULL, 0);
-    rng_normal_bf16(&r, NULL, 0);
     rng_normal(&r, &x, 1);
     float first = x;
     rng_seed(&r, 1);

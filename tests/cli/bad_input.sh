@@ -225,7 +225,7 @@ refused_when_full() {
 refused_when_full
 refused_when_full --dump x.safetensors
 # devices
-refused 1 'dtype fp8 wants a GPU.*bf16' generate -m "$tiny" -p x --dtype fp8
+refused 1 'dtype fp8 needs a GPU.*bf16' generate -m "$tiny" -p x --dtype fp8
 flux1 info --devices --json
 expect_status 0 "info --devices"
 "$VALUE" devices.0.cores <../out >/dev/null || fail "info --devices describes the CPU"

@@ -107,6 +107,10 @@ exists k-2.png
 # what is no latents
 printf '\002\000\000\000\000\000\000\000{}' >none.safetensors
 printf '<!DOCTYPE html><html>' >page.safetensors
+# More pictures than --count may be: of 2^31 there would be as many names, and of 2^32 + 1 one.
+printf '%b%s' '\0112\0\0\0\0\0\0\0' '{"latents":{"dtype":"F16","shape":[10001,1,1,1],"data_offsets":[0,20002]}}' >many.safetensors
+head -c 20002 /dev/zero >>many.safetensors
+refused 1 '^flux1: many.safetensors: latents of 10001 pictures: at most 10000' decode many.safetensors -m "$tiny"
 refused 1 'there is no tensor' decode none.safetensors -m "$tiny"
 refused 1 'a web page' decode page.safetensors -m "$tiny"
 refused 1 'none of its [0-9]+ tensors' decode "$tiny/$vae" -m "$tiny"

@@ -122,7 +122,7 @@ grep -q 'warning: .*comfy_part.png: ignored, of ComfyUI.s sampler: add_noise, st
 refused 1 'several samplers' generate -m "$tiny" --from "$pictures/comfy_two.png"
 refused 1 'does not say how it was made' generate -m "$tiny" --from "$pictures/other_prompt.png"
 head -c 300 "$pictures/a1111_be.jpg" >cut.jpg
-refused 1 'cut.jpg: is not a JPEG that can be read: it is cut short' generate -m "$tiny" --from cut.jpg
+refused 1 'cut.jpg: not a readable JPEG: it is cut short' generate -m "$tiny" --from cut.jpg
 refused 1 'cut short' info cut.jpg
 refused 1 'is not a PNG, JPEG or WebP picture' generate -m "$tiny" --from "$0"
 # what is no picture, or a broken one, is called what it is

@@ -38,7 +38,7 @@ flux1 run-plan nobody.rec --model "$tiny" --prompt x --seed 1 --output d.png --q
 expect_status 0 "run-plan --model"
 cmp c.png d.png || fail "the same model by another name gives another picture"
 rm -f c.png d.png
-refused 2 'nobody.rec is of no model.*--model' run-plan nobody.rec --prompt x
+refused 2 'nobody.rec does not say which model.*--model' run-plan nobody.rec --prompt x
 refused 1 'b.rec: the recording is of schnell, the model is dev' run-plan b.rec --model "$PIPELINES/dev" --prompt x --quiet
 sed 's/tensor_rows=500/tensor_rows=501/' b.rec >other.rec
 refused 1 'other.rec: line [0-9]*: .*tensor ".*" is \[500, 16\], the recording is of a model where it is \[501, 16\]' run-plan other.rec --prompt x --quiet
@@ -81,7 +81,7 @@ refused 1 'schnell: ' run-plan "$tiny" --prompt x
 head -c 20000 b.rec >cut.rec
 refused 1 'cut.rec: .*cut off|cut.rec: line' run-plan cut.rec --prompt x
 head -c 64 /dev/zero >zeros.rec
-refused 1 'zeros.rec: it is no recording' run-plan zeros.rec --prompt x
+refused 1 'zeros.rec: it is not a recording' run-plan zeros.rec --prompt x
 sed 's/^linear /lineer /' b.rec >bad.rec
 refused 1 'bad.rec: line [0-9]*: unknown call "lineer"' run-plan bad.rec --prompt x
 for stage in clip t5 dit.latent vae; do

@@ -614,7 +614,7 @@ def loras():
     os.rmdir(models)
     for _ in range(3):
         s.call("GET", "/api/info")
-    told = [open(s.errors).read().count("can be had: %s: cannot list" % path) for path in (names + "/", models)]
+    told = [open(s.errors).read().count("can be used: %s: cannot list" % path) for path in (names + "/", models)]
     check(told == [1, 1], "the operator is told of each folder, once a minute: %s" % open(s.errors).read())
     s.stop()
 
@@ -692,7 +692,7 @@ def other_models():
     os.rename(names, names + ".away")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev"}), 503, "unavailable_error", "models of this server cannot be listed now")
     error_of(s.call("GET", "/v1/models/dev"), 503, "unavailable_error", "cannot be listed")
-    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == ["schnell"] and "no model of --models can be had: %s: cannot list" % names in open(s.errors).read(), "the operator is told of the folder")
+    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == ["schnell"] and "no model of --models can be used: %s: cannot list" % names in open(s.errors).read(), "the operator is told of the folder")
     os.rename(names + ".away", names)
     check(s.stop() == 0, "a stop with a model of the folder open")
 

@@ -5,8 +5,8 @@
 refused 2 'no command; try'
 refused 2 'did you mean generate' genrate
 refused 2 'unknown command "frobnicate"' frobnicate
-refused 2 '"a red owl" is no command; is it a prompt\? flux1 generate --prompt' "a red owl"
-refused 2 '^flux1: -p comes behind a command, such as flux1 generate -p;' -p "a red owl"
+refused 2 '"a red owl" is not a command; is it a prompt\? flux1 generate --prompt' "a red owl"
+refused 2 '^flux1: -p goes after a command, such as flux1 generate -p;' -p "a red owl"
 refused 2 'did you mean --width' generate --widht 64
 refused 2 'unknown option -Z' generate -Z
 refused 2 '--verify' generate -m "$tiny" -p x --verify
@@ -48,13 +48,13 @@ refused 2 'cache-size .*8G' generate -m "$tiny" -p x --cache-size no
 refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/sd.safetensors" -p x
 refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/oft.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
-refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
+refused 2 'kohya.safetensors:nan: after the last colon goes the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
 flux1 generate -m "$tiny" -p "a <lora:detail:0.5> fox" -S 1 -o x.png -s 1 -W 32 -H 32
 grep -q '^flux1: warning: <lora:detail:0.5> is a part of the prompt here, .*--lora detail:0.5 does$' ../err || fail "a tag of an adapter is told of: $(cat ../err)"
 rm -f x.png
 refused 1 'nowhere.safetensors: there is no such adapter here, .*FLUX1_PATH' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
 refused 1 'nowhere.safetensors: there is no such adapter here' info "$tiny" --lora nowhere.safetensors:0.5
-refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
+refused 2 'kohya.safetensors:nan: after the last colon goes the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
 refused 2 '--lora is planned with a model and cannot be combined with --devices' info --devices --lora x
 refused 2 '--compare -: reports are read from files' bench --compare "$tiny/model_index.json" -
 mkdir ../alone
@@ -168,6 +168,19 @@ for command in generate tokenize info bench plan cache doctor; do
     cmp -s ../out ../help || fail "help $command and $command --help agree"
     grep -q -- --json ../out || fail "$command --help lists options"
 done
+# What is said of other commands ("; decode: …") is in the man page only; the command's own default takes the other's place.
+commands='generate|decode|tokenize|info|bench|plan|run-plan|trial|cache|pull|convert|serve|doctor'
+for command in $(echo $commands | tr '|' ' '); do
+    "$FLUX1" help $command | tr -s ' \n' ' ' >../help-$command
+    ! grep -E "[;.] ($commands)(, ($commands))*: " ../help-$command || fail "help $command speaks of other commands"
+done
+says() { grep -qF -- "$2" ../help-$1 || fail "help $1 says: $2"; }
+says generate "width of the picture (default: the model's) "
+says decode "width of the picture (default: the latents') "
+says bench "cache (default: synthetic weights) "
+says run-plan "cache (default: the recording's) "
+says info 'or org/name; plan with it '
+says generate 'answer each with one on standard output; a request per line'
 for topic in help version completion; do
     flux1 help $topic
     expect_status 0 "help $topic"

@@ -164,7 +164,7 @@ static void on_ref_it_equals_torch(void **state)
 static void a_cpu_refuses_it(void **state)
 {
     (void)state;
-    refused("cpu", "wants a GPU");
+    refused("cpu", "needs a GPU");
 }
 
 int main(void)

@@ -255,7 +255,7 @@ typedef struct broken {
 static const broken BROKEN[] = {
     /* the form */
     {"flux1-recording 1", "flux1-recording 2", "r: it is a recording of version 2"},
-    {"flux1-recording 1", "{", "r: it is no recording"},
+    {"flux1-recording 1", "{", "r: it is not a recording"},
     {"variant=schnell", "variant=pro", "r: line 2 should be \"model variant=schnell or dev\""},
     {"steps=4", "steps=0", "should be \"picture width"},
     {"width=", "width=99999", "should be \"picture width"},
@@ -305,7 +305,7 @@ static const broken BROKEN[] = {
     {"\nring_receive ", "\nring_begin axis=sp unit=1 k=a0 v=a0\nring_receive ",
      "ring_begin: an exchange before the ring has come round"},
     {"\nring_receive ", "\ncheck\nring_receive ", "check: an exchange before the ring has come round"},
-    {"\nring_receive ", "\nrelease mark=m0\nring_receive ", "release: m0 is of before the ring"},
+    {"\nring_receive ", "\nrelease mark=m0\nring_receive ", "release: m0 was set before the ring"},
     {"k=a26:16+16 v=a26:32+16\n", "k=a26:16+0 v=a26:32+0\n", "ring_receive: k and v are wider than what comes"},
     {" distance=1 ", " distance=sp(1,-1) ", "halo_row: distance is one number for all ranks"},
     {"act=a1 ", "act=a32768 ", "act=a32768 should be an activation"},

@@ -67,11 +67,12 @@ static void of_contexts(void **state)
     typedef flux1_context_params type;
     static const field rows[] = {
         SIZES(type),
-        TEXT(type, device, "none", "\"none\": this build has cpu"),
+        TEXT(type, device, "none", "\"none\": not in this build, which has cpu"),
         TEXT(type, mesh, "2x", "2x"),
         TEXT(type, sp, "2", "FACTOR@AXIS"),
         TEXT(type, tp, "2@2", "2@2"),
-        {"device", offsetof(type, encoder_device), AS_POINTER, 0, "none", "\"none\": this build has cpu", 0},
+        {"device", offsetof(type, encoder_device), AS_POINTER, 0, "none", "\"none\": not in this build, which has cpu",
+         0},
         INT(type, threads, -1, "-1: it should be 1 to 4096, or 0"),
         INT(type, threads, 4097, "4097"),
         INT(type, dtype, -1, "-1: it should be one of flux1_dtype"),
@@ -290,7 +291,7 @@ static void of_requests_that_point_elsewhere(void **state)
     snprintf(other, sizeof other, "%.*s/./%s", (int)(slash - p.dump), p.dump, slash + 1);
     p.profile = other;
     assert_int_equal(generate(&f, &p), FLUX1_ERR_ARGUMENT);
-    refused(&(field){.name = "dump and profile", .says = "one file"}, "flux1_generate", FLUX1_ERR_ARGUMENT,
+    refused(&(field){.name = "dump and profile", .says = "both name"}, "flux1_generate", FLUX1_ERR_ARGUMENT,
             flux1_context_message(f.c));
     flux1_adapter *lora;
     assert_int_equal(flux1_adapter_open(f.c, f.m, "", &lora), FLUX1_ERR_ARGUMENT);

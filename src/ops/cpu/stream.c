@@ -130,7 +130,8 @@ bool stream_is_limited(const stream *s) { return s->total > s->budget; }
 
 static bool is_used(const stream *s) { return stream_is_limited(s) || s->total >= LEAST_TOTAL; }
 
-static void settle(stream *s)
+/* Until the thread neither reads a block nor gives one back. The lock is held. */
+static void wait_until_idle(stream *s)
 {
     while (s->working)
         pthread_cond_wait(&s->changed, &s->lock);
@@ -139,7 +140,7 @@ static void settle(stream *s)
 void stream_take(stream *s, stream_block *blocks)
 {
     pthread_mutex_lock(&s->lock);
-    settle(s);
+    wait_until_idle(s);
     s->blocks = blocks;
     s->wanted = s->guess = s->last = NULL;
     s->total = s->staying = 0;
@@ -156,7 +157,7 @@ void stream_take(stream *s, stream_block *blocks)
 void stream_budget(stream *s, size_t bytes)
 {
     pthread_mutex_lock(&s->lock);
-    settle(s);
+    wait_until_idle(s);
     for (const stream_block *b = s->blocks; b && bytes < s->total && bytes <= s->budget; b = b->next)
         if (!b->held)
             give_back(b);

@@ -159,8 +159,8 @@ static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_
                                                              sizeof workspace));
     for (int i = 0; i < 4; i++)
         good = good && LT(lib->cublasLtMatmulPreferenceSetAttribute(wish, alignments[i], &align, sizeof align));
-    if (good) /* where k is split, its parts are summed in float32; a library that does not know the wish does as it
-                 likes */
+    if (good) /* where k is split, its parts are summed in float32; an older library ignores this
+                 setting */
         lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
                                                   sizeof reductions);
     if (!good || !LT(lib->cublasLtMatmulAlgoGetHeuristic(o->device->blas, q->product, q->a, q->b, q->d, q->d, wish,
