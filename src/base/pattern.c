@@ -45,10 +45,10 @@ static bool add_class(char letter, bool set[ASCII])
 static void put_set(translation *t, const bool set[ASCII], bool negated)
 {
     int count = 0;
-    for (int c = 0; c < ASCII; c++)
-        count += set[c];
-    if (set['^'] && count == 1 && !negated) {
-        builder_add(&t->out, "\\^");
+    for (int i = 0; i < ASCII; i++)
+        count += set[i];
+    if (set['^'] && count == 1 + set['-'] && !negated) { /* nothing that may stand in front of the caret */
+        builder_add(&t->out, set['-'] ? "[-^]" : "\\^");
         return;
     }
     builder_add(&t->out, negated ? "[^" : "[");
@@ -187,7 +187,8 @@ static void take_one(translation *t)
         if (t->at != before)
             take_preference(t);
     } else {
-        t->depth -= c == ')';
+        if (c == ')' && --t->depth < 0)
+            t->complaint = "a group that ends before it begins";
         builder_add(&t->out, is_one_of(c, "]}") ? "\\" : "");
         builder_add_bytes(&t->out, &c, 1);
         if (is_one_of(c, "*+?"))

@@ -61,6 +61,9 @@ static void names_match_as_in_python(void **state)
         {"to_q$", TO_Q, true},
         {"x[\\^]y", "x^y", true},
         {"x[\\^]y", "xy", false},
+        {"x[\\^-]y", "x^y", true},
+        {"x[\\^-]y", "x-y", true},
+        {"x[\\^-]y", "xay", false},
         {"a\\sb", "a b", true},
         {"", TO_Q, false},
         {"", "x.", true},
@@ -104,6 +107,7 @@ static void what_cannot_be_translated_is_named(void **state)
     refused("a{3,2}", "whose end comes first");
     refused("a{20000}", "too large a count");
     refused("(a", "no regular expression");
+    refused("a)|(b", "ends before it begins");
     refused("a{100}{100}{100}", "too much repetition");
     refused("(aaaaaaaaaaaaaaaaaaaaaaaa){1000}", "too much repetition");
     for (int i = 0; i < 51; i++)
