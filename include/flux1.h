@@ -281,12 +281,12 @@ FLUX1_API flux1_status flux1_model_get_info(const flux1_model *model,
 
 /* An opened file of adapters, in the naming of any of the usual trainers, for the transformer and the text encoders.
  * Plain low-rank ones run beside the model's weights: requests with others, or other scales, prepare nothing of the
- * model again. The other kinds (DoRA, LoHa, LoKr, differences of weights, biases and norms) are merged: where they or
- * their scales change, the blocks that they touch are prepared again. */
+ * model again. The other kinds (DoRA, LoHa, LoKr, OFT, BOFT, GLoRA, (IA)^3, differences of weights, biases and norms)
+ * are merged: where they or their scales change, the blocks that they touch are prepared again. */
 typedef struct flux1_adapter flux1_adapter;
 
 /* What does not apply is logged. FLUX1_ERR_MODEL: none of them, or a shape is not this model's. FLUX1_ERR_UNSUPPORTED:
- * an adapter of another kind (OFT, control LoRA, …). Close it after the last call that uses it, before the
+ * an adapter of another kind (control LoRA, VeRA, …). Close it after the last call that uses it, before the
  * model. */
 FLUX1_API flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path,
                                           flux1_adapter **out);

@@ -82,7 +82,7 @@ static int open_lora(session *s, const char *path, size_t length, opened_lora **
 static void tell(const opened_lora *l, float scale)
 {
     flux1_adapter_info info = {.size = sizeof info};
-    char ranks[64] = "", kinds[100] = "";
+    char ranks[64] = "", kinds[128] = "";
     flux1_adapter_get_info(l->adapter, &info);
     if (strcmp(info.kinds, "LoRA") != 0)
         snprintf(kinds, sizeof kinds, "%s, ", info.kinds);

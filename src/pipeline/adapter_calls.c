@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void warn(flux1_context *c, const char *path, const adapter_file *f)
+void adapter_warn(flux1_context *c, const char *name, const adapter_file *f)
 {
     if (f->stray_count)
-        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu entries apply; not %s%s", path, f->applied, f->pairs,
+        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu entries apply; not %s%s", name, f->applied, f->pairs,
                     f->strays, f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
 }
 
@@ -23,7 +23,7 @@ flux1_status adapter_open_named(flux1_context *c, const flux1_model *m, const ch
     if (st == FLUX1_OK && strcmp(place, name) != 0)
         context_log(c, FLUX1_LOG_INFO, "%s: %s", name, place);
     if (st == FLUX1_OK)
-        warn(c, name, (*out)->file);
+        adapter_warn(c, name, (*out)->file);
     free(place);
     return st;
 }

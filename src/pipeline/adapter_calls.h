@@ -9,4 +9,7 @@
  * elsewhere, and what of it does not apply. */
 flux1_status adapter_open_named(flux1_context *c, const flux1_model *m, const char *name, struct flux1_adapter **out);
 
+/* Logs what of a file does not apply, if something does not. */
+void adapter_warn(flux1_context *c, const char *name, const adapter_file *f);
+
 #endif

@@ -52,16 +52,10 @@ static flux1_status find_in(const char *folder, const char *name, int depth, cha
     return st;
 }
 
-static flux1_status find_in_places(const model_source *model, const char *name, char **path, flux1_error *err)
+static flux1_status find_in_places(const char *const *given, size_t count, const char *name, char **path,
+                                   flux1_error *err)
 {
-    const char *given[COMPONENTS + 1];
-    size_t count = 0;
     places p;
-    if (model->model[0] && !model->synthetic)
-        given[count++] = model->model;
-    for (int c = 0; c < COMPONENTS; c++)
-        if (model->part[c][0])
-            given[count++] = model->part[c];
     flux1_status st = places_of_adapters(given, count, &p, err);
     for (size_t i = 0; st == FLUX1_OK && !*path && i < p.count; i++)
         st = find_in(p.place[i].path, name, p.place[i].depth, path, err);
@@ -113,12 +107,13 @@ static flux1_status check_found(const char *name, const char *path, flux1_error 
                              name);
 }
 
-flux1_status adapter_locate(const model_source *model, const char *name, char **path, flux1_error *err)
+flux1_status adapter_locate_beside(const char *const *given, size_t count, const char *name, char **path,
+                                   flux1_error *err)
 {
     resolved r;
     *path = NULL;
     if (!file_exists(name) && name[0] != '/')
-        TRY(find_in_places(model, name, path, err));
+        TRY(find_in_places(given, count, name, path, err));
     if (*path)
         return FLUX1_OK;
     flux1_status st = resolve(name, &r, err);
@@ -130,4 +125,16 @@ flux1_status adapter_locate(const model_source *model, const char *name, char **
     }
     resolved_free(&r);
     return st;
+}
+
+flux1_status adapter_locate(const model_source *model, const char *name, char **path, flux1_error *err)
+{
+    const char *given[COMPONENTS + 1];
+    size_t count = 0;
+    if (model->model[0] && !model->synthetic)
+        given[count++] = model->model;
+    for (int c = 0; c < COMPONENTS; c++)
+        if (model->part[c][0])
+            given[count++] = model->part[c];
+    return adapter_locate_beside(given, count, name, path, err);
 }

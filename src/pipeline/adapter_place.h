@@ -11,4 +11,8 @@
  * several files, FLUX1_ERR_MEMORY. */
 flux1_status adapter_locate(const model_source *model, const char *name, char **path, flux1_error *err);
 
+/* The same beside these files and folders of a model. */
+flux1_status adapter_locate_beside(const char *const *given, size_t count, const char *name, char **path,
+                                   flux1_error *err);
+
 #endif

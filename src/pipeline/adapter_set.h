@@ -12,7 +12,7 @@ struct flux1_adapter {
     uint64_t number;  /* no other one of the process has it */
     uint64_t model;   /* the number of the model that it was opened for */
     char *path;
-    char kinds[80]; /* those of its entries, for people */
+    char kinds[120]; /* those of its entries, for people */
     adapter_file *file;
 };
 

@@ -3,6 +3,8 @@
 #include "base/ending.h"
 #include "base/json_write.h"
 #include "base/pool.h"
+#include "pipeline/adapter_calls.h"
+#include "pipeline/adapter_place.h"
 #include "pipeline/opening.h"
 
 #include <math.h>
@@ -68,28 +70,37 @@ static flux1_status read_rules(convert_job *j, const char *path)
     return st;
 }
 
-static flux1_status open_adapters(convert_job *j, const flux1_convert_params *p)
+/* As generate finds it, beside the model to convert. */
+static flux1_status open_adapter(convert_job *j, const char *name, adapter_file **out)
 {
     const store *stores[MODEL_PARTS] = {[0] = NULL};
+    char *place;
     stores[j->part] = j->s;
+    TRY(adapter_locate_beside(&j->in, 1, name, &place, j->err));
+    const flux1_status st = adapter_open(place, stores, out, j->err);
+    if (st == FLUX1_OK && strcmp(place, name) != 0)
+        context_log(j->context, FLUX1_LOG_INFO, "%s: %s", name, place);
+    if (st == FLUX1_OK)
+        adapter_warn(j->context, name, *out);
+    free(place);
+    return st;
+}
+
+static flux1_status open_adapters(convert_job *j, const flux1_convert_params *p)
+{
     if (p->adapter_count < 0 || p->adapter_count > FLUX1_ADAPTER_FILES_MAX || (p->adapter_count && !p->adapters))
         return error_set(j->err, FLUX1_ERR_ARGUMENT, "%d adapters: it should be a list of at most %d", p->adapter_count,
                          FLUX1_ADAPTER_FILES_MAX);
     for (int i = 0; i < p->adapter_count; i++) {
-        adapter_file **f = &j->adapter[i];
         if (!p->adapters[i].path)
             return error_set(j->err, FLUX1_ERR_ARGUMENT, "adapter %d: its path is NULL", i);
         if (!isfinite(p->adapters[i].scale))
             return error_set(j->err, FLUX1_ERR_ARGUMENT,
                              "adapter %d: scale %g, it should be a finite number, such as 1", i,
                              (double)p->adapters[i].scale);
-        TRY(adapter_open(p->adapters[i].path, stores, f, j->err));
+        TRY(open_adapter(j, p->adapters[i].path, &j->adapter[i]));
         j->adapters++;
         j->strength[i] = p->adapters[i].scale;
-        if ((*f)->stray_count)
-            context_log(j->context, FLUX1_LOG_WARNING, "%s: %zu of %zu pairs apply; not %s%s", p->adapters[i].path,
-                        (*f)->applied, (*f)->pairs, (*f)->strays,
-                        (*f)->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
     }
     return FLUX1_OK;
 }

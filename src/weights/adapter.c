@@ -76,19 +76,41 @@ static bool widens_input(const adapter_term *t, const adapter_change *c, const s
            c->cols == 2 * w->view.shape[1];
 }
 
+/* The layer's sizes, where the entry fits several. */
+static void take_sizes(adapter_term *t, adapter_change *c, const tensor *w)
+{
+    if (t->rows == 0 && w->dims > 0)
+        t->rows = w->shape[0];
+    if (c->cols == 0 && w->dims <= 2)
+        c->cols = w->dims == 2 ? w->shape[1] : 1;
+}
+
+/* A single block of columns is that of all: they are a multiple of it. */
+static flux1_status check_columns(const adapter_term *t, const adapter_change *c, flux1_error *err)
+{
+    const adapter_rotation_form *f = &c->rotation;
+    if (f->stages == 0 || f->of_rows || c->cols % f->width == 0)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_MODEL,
+                     "%s: \"%s\" rotates %" PRId64 " inputs, the model's \"%s\" has %" PRId64
+                     "; the adapter was made for another model",
+                     c->head->file, c->head->name, f->width, t->target, c->cols);
+}
+
 /* t->base: the model's tensor; NULL if it has none. A pair for a table or a vector is merged. */
-static flux1_status check_layer(adapter_term *t, const adapter_change *c, const store *s, flux1_error *err)
+static flux1_status check_layer(adapter_term *t, adapter_change *c, const store *s, flux1_error *err)
 {
     char name[NAME_BYTES_MAX + 8], shape[200];
     snprintf(name, sizeof name, "%s.%s", t->target, t->place == ADAPTER_BIAS ? "bias" : "weight");
     const store_tensor *w = t->base = s ? store_find(s, name) : NULL;
     if (!w)
         return FLUX1_OK;
+    take_sizes(t, c, &w->view);
     const int64_t cols = w->view.dims == 1 ? 1 : w->view.dims == 2 ? w->view.shape[1] : 0;
     if (w->view.dims > 0 && w->view.shape[0] == t->rows && cols == c->cols) {
         if (t->place == ADAPTER_BESIDE && (w->view.dims == 1 || name_is_table(w->name)))
             t->place = ADAPTER_WEIGHT; /* nothing is multiplied there that a pair could run beside */
-        return FLUX1_OK;
+        return check_columns(t, c, err);
     }
     if (widens_input(t, c, w))
         return adapter_refuse_control(c->head->file, err);
@@ -109,7 +131,8 @@ static flux1_status keep_terms(adapter_file *f, const store *const stores[MODEL_
         if (st == FLUX1_OK)
             st = check_layer(t, &f->change[t->change], stores[t->part], err);
         if (st == FLUX1_OK && !t->base) {
-            adapter_add_stray(f, head_of(f, t)->name);
+            if (!(f->change[t->change].companion && head_of(f, t) == f->change[t->change - 1].head))
+                adapter_add_stray(f, head_of(f, t)->name);
             free(t->target);
             continue;
         }
@@ -134,7 +157,7 @@ static void count_applied(adapter_file *f, const bool *applied)
         if (!applied[i])
             continue;
         f->kinds |= 1u << c->kind;
-        f->applied += !(i > 0 && f->change[i - 1].bias == c->head); /* a pair's bias is part of it */
+        f->applied += !c->companion;
         if (c->rank) {
             f->rank_min = f->rank_max && f->rank_min < c->rank ? f->rank_min : c->rank;
             f->rank_max = f->rank_max > c->rank ? f->rank_max : c->rank;
@@ -146,6 +169,25 @@ static void count_applied(adapter_file *f, const bool *applied)
         if (t->place == ADAPTER_BESIDE && t->swapped)
             t->up.half[0] = &t->half[0], t->up.half[1] = &t->half[1];
     }
+}
+
+/* What mixes rows needs all layers of its entry. */
+static flux1_status check_whole(const adapter_file *f, flux1_error *err)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        const adapter_term *t = &f->term[i];
+        const adapter_change *c = &f->change[t->change];
+        int64_t rows = 0;
+        for (size_t k = 0; k < f->count && adapter_change_mixes_rows(c); k++)
+            rows += f->term[k].change == t->change ? f->term[k].rows : 0;
+        if (adapter_change_mixes_rows(c) && rows != c->rows)
+            return error_set(err, FLUX1_ERR_FORMAT,
+                             "%s: \"%s\" rotates %" PRId64
+                             " rows together, and another entry changes some of them, or the "
+                             "model lacks them",
+                             f->store->path, c->head->name, c->rows);
+    }
+    return FLUX1_OK;
 }
 
 static flux1_status check_model(adapter_file *f, const store *const stores[MODEL_PARTS], flux1_error *err)
@@ -164,6 +206,7 @@ static flux1_status check_model(adapter_file *f, const store *const stores[MODEL
             if (there[i] && !applied[i])
                 adapter_add_stray(f, f->change[i].head->name);
         count_applied(f, applied);
+        st = check_whole(f, err);
     }
     free(there);
     return st;

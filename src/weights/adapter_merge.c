@@ -2,6 +2,8 @@
 
 #include "base/checked.h"
 #include "base/hash.h"
+#include "weights/adapter_relative.h"
+#include "weights/adapter_values.h"
 #include "weights/recipe.h"
 
 #include <float.h>
@@ -18,7 +20,10 @@ typedef struct share {
     const adapter_change *change;
     const adapter_term *term;
     float strength;
-    float *factors; /* DoRA by column: magnitude / norm of each, once they are known */
+    float *factors;             /* DoRA by column: magnitude / norm of each, once they are known */
+    adapter_rotation *rotation; /* OFT and BOFT: while elements are asked for that were not yet */
+    int users;                  /* of it */
+    int64_t served;             /* elements that it was used for */
 } share;
 
 struct adapter_merged {
@@ -27,7 +32,7 @@ struct adapter_merged {
     store_sources sources;
     weight_recipe base;
     int64_t rows, cols;
-    pthread_mutex_t lock; /* of all `factors` */
+    pthread_mutex_t lock; /* of all `factors` and rotations */
     int count;
     share share[]; /* in the order of the requests' adapters */
 };
@@ -140,6 +145,48 @@ static flux1_status add_normalised(const adapter_merged *m, const share *s, int6
     return FLUX1_OK;
 }
 
+/* ---- rotations ---- */
+
+/* A rotation is as large as the file's blocks, and making it takes long: it is there until each element was computed
+ * with it once. */
+static flux1_status take_rotation(const adapter_merged *m, share *s, flux1_error *err)
+{
+    adapter_merged *own = (adapter_merged *)m; /* a cache of what m's constant members say */
+    flux1_status st = FLUX1_OK;
+    pthread_mutex_lock(&own->lock);
+    if (!s->rotation)
+        st = adapter_rotation_make(&s->change->rotation, &s->change->x.a->view, &s->rotation, err);
+    s->users += st == FLUX1_OK;
+    pthread_mutex_unlock(&own->lock);
+    return st;
+}
+
+static void leave_rotation(const adapter_merged *m, share *s, int64_t served)
+{
+    adapter_merged *own = (adapter_merged *)m;
+    pthread_mutex_lock(&own->lock);
+    s->served += served;
+    if (--s->users == 0 && s->served >= m->rows * m->cols) {
+        adapter_rotation_free(s->rotation);
+        s->rotation = NULL;
+        s->served = 0;
+    }
+    pthread_mutex_unlock(&own->lock);
+}
+
+/* work: rows · count */
+static flux1_status relative_rows(const adapter_merged *m, const share *s, int64_t row, int64_t at, int64_t rows,
+                                  int64_t col, int64_t count, float *work, flux1_error *err)
+{
+    const bool rotates = s->change->form == ADAPTER_ROTATED;
+    if (rotates)
+        TRY(take_rotation(m, (share *)s, err));
+    const flux1_status st = adapter_relative_rows(s->file, s->term, s->rotation, row, at, rows, col, count, work, err);
+    if (rotates)
+        leave_rotation(m, (share *)s, rows * count);
+    return st;
+}
+
 /* ---- values ---- */
 
 /* Adds a file's share to rows [row, row + rows), columns [col, col + count). work: 2 · rows · cols. */
@@ -153,7 +200,8 @@ static flux1_status add_share(const adapter_merged *m, const share *s, int64_t r
             TRY(add_normalised(m, s, row + done, at, some, col, count, work, out, err));
             continue;
         }
-        TRY(adapter_change_rows(s->change, at, some, col, count, work, err));
+        TRY(adapter_change_relative(s->change) ? relative_rows(m, s, row + done, at, some, col, count, work, err)
+                                               : adapter_change_rows(s->change, at, some, col, count, work, err));
         for (int64_t i = 0; i < some * count; i++)
             out[i] += s->strength * work[i];
     }
@@ -203,7 +251,7 @@ static void list_source(store_sources *s, const store_tensor *t)
     s->count++;
 }
 
-/* The model's tensor, then each share's: the entry's own, and the layers whose columns count. */
+/* The model's tensor, then each share's: the entry's own, and the layers whose columns or rows count. */
 static void list_sources(adapter_merged *m, const store_tensor *base)
 {
     m->sources.count = 0;
@@ -214,7 +262,8 @@ static void list_sources(adapter_merged *m, const store_tensor *base)
         const size_t count = adapter_change_tensors(s->change, own);
         for (size_t k = 0; k < count; k++)
             list_source(&m->sources, own[k]);
-        for (size_t k = 0; s->change->by_column && k < s->file->count; k++)
+        const bool others = s->change->by_column || adapter_change_mixes_rows(s->change);
+        for (size_t k = 0; others && k < s->file->count; k++)
             if (s->file->term[k].change == s->term->change)
                 list_source(&m->sources, s->file->term[k].base);
     }
@@ -230,8 +279,10 @@ static uint64_t bits(float x)
 static void add_identity(adapter_merged *m, const share *s)
 {
     const adapter_change *c = s->change;
-    const uint64_t numbers[] = {m->sources.hash, bits(s->strength), bits(c->scale),           c->form,          c->kind,
-                                c->by_column,    s->term->swapped,  (uint64_t)s->term->first, (uint64_t)c->rows};
+    const adapter_rotation_form *f = &c->rotation;
+    const uint64_t numbers[] = {m->sources.hash,   bits(s->strength),  bits(c->scale),        c->form,
+                                c->kind,           c->by_column,       s->term->swapped,      (uint64_t)s->term->first,
+                                (uint64_t)c->rows, (uint64_t)f->terms, bits((float)f->limit), c->factors_by_column};
     m->sources.hash = hash_bytes(numbers, sizeof numbers);
 }
 
@@ -318,8 +369,10 @@ void adapter_merged_free(adapter_merged *m)
 {
     if (!m)
         return;
-    for (int i = 0; i < m->count; i++)
+    for (int i = 0; i < m->count; i++) {
         free(m->share[i].factors);
+        adapter_rotation_free(m->share[i].rotation);
+    }
     free(m->sources.tensor);
     pthread_mutex_destroy(&m->lock);
     free(m);

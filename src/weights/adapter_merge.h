@@ -1,6 +1,7 @@
 /* Weights with adapters merged into them, as tensors whose values are computed: W + Σ strength · (f(W) − W), where f(W)
- * is W + ΔW, or with DoRA's magnitude m · (W + ΔW) / ‖W + ΔW‖. Each adapter sees the model's own W, so their order does
- * not matter. Values are float32 whatever types the model and the file have; nothing is stored. */
+ * is W + ΔW, or with DoRA's magnitude m · (W + ΔW) / ‖W + ΔW‖ (ΔW: adapter_values.h, adapter_relative.h). Each adapter
+ * sees the model's own W, so their order does not matter. Values are float32 whatever types the model and the file
+ * have; nothing is stored. */
 #ifndef FLUX1_WEIGHTS_ADAPTER_MERGE_H
 #define FLUX1_WEIGHTS_ADAPTER_MERGE_H
 

@@ -41,6 +41,21 @@ static const struct {
              {".lokr_w2_a", ADAPTER_LOKR_2A},
              {".lokr_w2_b", ADAPTER_LOKR_2B},
              {".lokr_t2", ADAPTER_LOKR_T2},
+             {".oft_blocks", ADAPTER_OFT_BLOCKS},
+             {".oft_blocks.0", ADAPTER_OFT_PARTS},
+             {".oft_blocks.1", ADAPTER_OFT_PARTS},
+             {".oft_blocks.2", ADAPTER_OFT_PARTS},
+             {".oft_blocks.3", ADAPTER_OFT_PARTS},
+             {".rescale", ADAPTER_OFT_RESCALE},
+             {".oft_R.weight", ADAPTER_OFT_TRIANGLE},
+             {".boft_R", ADAPTER_BOFT_BLOCKS},
+             {".boft_s", ADAPTER_BOFT_SCALE},
+             {".a1.weight", ADAPTER_GLORA_A1},
+             {".a2.weight", ADAPTER_GLORA_A2},
+             {".b1.weight", ADAPTER_GLORA_B1},
+             {".b2.weight", ADAPTER_GLORA_B2},
+             {".on_input", ADAPTER_IA3_PLACE},
+             {".ia3_l", ADAPTER_IA3_VECTOR},
              {".diff", ADAPTER_DIFF},
              {".diff_b", ADAPTER_DIFF_BIAS},
              {".w_norm", ADAPTER_NORM},
@@ -51,24 +66,27 @@ static const struct {
 } others[] = {{".wd_for_diff", "DoRA of the difference alone"},
               {".set_weight", "replaced weights"},
               {".reshape_weight", "reshaped weights"},
-              {".oft_blocks", "OFT or BOFT"},
-              {".oft_diag", "OFT"},
-              {".oft_R.weight", "OFT"},
-              {".boft_R", "BOFT"},
-              {".boft_s", "BOFT"},
-              {".rescale", "OFT with scales"},
-              {".a1.weight", "GLoRA"},
-              {".a2.weight", "GLoRA"},
-              {".b1.weight", "GLoRA"},
-              {".b2.weight", "GLoRA"},
-              {".on_input", "IA3"},
-              {".vera_lambda_b", "VeRA"}};
+              {".bm.weight", "GLoRA with a core"},
+              {".oft_diag", "OFT in an old form of LyCORIS"},
+              {".oft_r", "OFT of PEFT before 0.14"},
+              {".oft_R.scaled_oft", "scaled OFT of OneTrainer"},
+              {".oft_R.clipped_oft", "clipped OFT of OneTrainer"},
+              {".oft_R.cans_oft", "OFT of OneTrainer by another iteration (CANS)"},
+              {".initial_norm", "OFT with lengths of rows"},
+              {".dora_log_multiplier", "OFT with lengths of rows"},
+              {".lambda_layer", "T-LoRA"},
+              {".vera_lambda_b", "VeRA"},
+              {".vera_lambda_d", "VeRA"}};
 
 static bool ends(const char *name, size_t length, const char *ending)
 {
     const size_t n = strlen(ending);
     return n < length && memcmp(name + length - n, ending, n) == 0;
 }
+
+#define PLAIN ".weight" /* behind any other ending of this kind */
+
+int adapter_part_number(const char *name) { return name[strlen(name) - 1] - '0'; }
 
 adapter_key adapter_key_read(const char *name)
 {
@@ -85,6 +103,8 @@ adapter_key adapter_key_read(const char *name)
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (ends(name, length, others[i].ending))
             return (adapter_key){ADAPTER_OTHER, length - strlen(others[i].ending), NULL, others[i].kind};
+    if (ends(name, length, PLAIN))
+        return (adapter_key){ADAPTER_IA3_WEIGHT, length - strlen(PLAIN), NULL, NULL};
     return (adapter_key){ADAPTER_NONE, length, NULL, NULL};
 }
 
@@ -115,6 +135,7 @@ static const struct {
 } prefixes[] = {{"lora_unet_", MODEL_TRANSFORMER, true, 2},
                 {"lora_transformer_", MODEL_TRANSFORMER, true, 1},
                 {"lycoris_", MODEL_TRANSFORMER, true, 2},
+                {"oft_unet_", MODEL_TRANSFORMER, true, 2}, /* kohya's OFT */
                 {"lora_te1_", MODEL_CLIP, true, 2},
                 {"lora_te_", MODEL_CLIP, true, 2},
                 {"lora_te2_", MODEL_T5, true, 2}, /* OneTrainer's; SDXL's second CLIP has no layers of T5's names */

@@ -27,9 +27,22 @@ typedef enum adapter_role {
     ADAPTER_LOKR_2A,
     ADAPTER_LOKR_2B,
     ADAPTER_LOKR_T2,
-    ADAPTER_DIFF,      /* what is added to a weight */
-    ADAPTER_DIFF_BIAS, /* … to a bias */
-    ADAPTER_NORM,      /* as ADAPTER_DIFF, of a norm */
+    ADAPTER_OFT_BLOCKS, /* LyCORIS: blocks that rotate rows, of OFT in one stage, of BOFT in several */
+    ADAPTER_OFT_PARTS,  /* kohya's, of the part of a fused layer whose number the ending has */
+    ADAPTER_OFT_RESCALE,
+    ADAPTER_OFT_TRIANGLE, /* PEFT's OFT, and OneTrainer's: blocks that rotate columns, what lies above their diagonal */
+    ADAPTER_BOFT_BLOCKS,  /* PEFT's BOFT, of columns */
+    ADAPTER_BOFT_SCALE,
+    ADAPTER_GLORA_A1, /* W·a1·a2 + b1·b2; in older files W·a2·a1 + b2·b1 */
+    ADAPTER_GLORA_A2,
+    ADAPTER_GLORA_B1,
+    ADAPTER_GLORA_B2,
+    ADAPTER_IA3_PLACE,  /* LyCORIS' (IA)^3: whether the layer's input is scaled, or its output */
+    ADAPTER_IA3_WEIGHT, /* … and by how much more than 1 */
+    ADAPTER_IA3_VECTOR, /* PEFT's: by how much */
+    ADAPTER_DIFF,       /* what is added to a weight */
+    ADAPTER_DIFF_BIAS,  /* … to a bias */
+    ADAPTER_NORM,       /* as ADAPTER_DIFF, of a norm */
     ADAPTER_NORM_BIAS,
     ADAPTER_OTHER /* of a kind that is not applied */
 } adapter_role;
@@ -42,6 +55,9 @@ typedef struct adapter_key {
 } adapter_key;
 
 adapter_key adapter_key_read(const char *name);
+
+/* Of a name with the role ADAPTER_OFT_PARTS: which part, from 0. */
+int adapter_part_number(const char *name);
 
 /* The endings of a role other than ADAPTER_DOWN and ADAPTER_UP: the first of them for index 0, and so on; then NULL. */
 const char *adapter_ending(adapter_role role, size_t index);

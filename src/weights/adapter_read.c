@@ -1,6 +1,6 @@
 #include "weights/adapter_read.h"
 
-#include "base/file.h"
+#include "weights/adapter_peft.h"
 #include "weights/store_base.h"
 
 #include <inttypes.h>
@@ -8,124 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-/* ---- PEFT's configuration: in the metadata, as diffusers writes it, or beside the file, as PEFT does ---- */
-
-#define PEFT_FILE "adapter_model.safetensors"
-#define PEFT_CONFIG "adapter_config.json"
-
-typedef struct peft {
-    json_value *json; /* NULL: the file has none */
-    bool beside;      /* keys without the part's name in front */
-} peft;
-
-static flux1_status peft_open_beside(const char *path, peft *out, flux1_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    const size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
-    if (strcmp(path + folder, PEFT_FILE) != 0)
-        return FLUX1_OK;
-    char *config = malloc(folder + sizeof PEFT_CONFIG);
-    if (!config)
-        return error_oom(err, folder + sizeof PEFT_CONFIG, "a path");
-    memcpy(config, path, folder);
-    memcpy(config + folder, PEFT_CONFIG, sizeof PEFT_CONFIG);
-    const flux1_status st = file_exists(config) ? json_parse_file(config, &out->json, err) : FLUX1_OK;
-    out->beside = true;
-    free(config);
-    return st;
-}
-
-static flux1_status peft_open(const adapter_file *f, peft *out, flux1_error *err)
-{
-    char name[600];
-    const char *text = container_metadata(&f->store->file[0], "lora_adapter_metadata");
-    *out = (peft){0};
-    if (!text)
-        return peft_open_beside(f->store->path, out, err);
-    snprintf(name, sizeof name, "%s: lora_adapter_metadata", f->store->path);
-    return json_parse(text, strlen(text), name, &out->json, err);
-}
-
-static const json_value *peft_value(const peft *p, model_part part, const char *key)
-{
-    static const char *const prefixes[MODEL_PARTS] = {
-        [MODEL_CLIP] = "text_encoder.", [MODEL_T5] = "text_encoder_2.", [MODEL_TRANSFORMER] = "transformer."};
-    char full[80];
-    snprintf(full, sizeof full, "%s%s", prefixes[part] && !p->beside ? prefixes[part] : "", key);
-    return json_object_get(p->json, full);
-}
-
-/* Of a pattern's table the value with the longest key that the layer's name in the file ends with, at a dot. */
-static const json_value *peft_pattern(const json_value *patterns, const char *name, size_t length)
-{
-    const json_value *value, *best = NULL;
-    const char *key;
-    size_t longest = 0;
-    for (size_t i = 0; json_is_object(patterns) && (value = json_object_at(patterns, i, &key)); i++) {
-        const size_t n = strlen(key);
-        if (n > length || n <= longest || memcmp(name + length - n, key, n) != 0 ||
-            (n < length && name[length - n - 1] != '.'))
-            continue;
-        best = value;
-        longest = n;
-    }
-    return best;
-}
-
-/* An entry's number in the configuration: by the table of patterns, or the one of all layers; *has: it has one. */
-static flux1_status peft_number(const adapter_file *f, const peft *p, model_part part, const char *const keys[2],
-                                const store_tensor *head, size_t base, bool *has, double *out, flux1_error *err)
-{
-    const json_value *value = peft_pattern(peft_value(p, part, keys[0]), head->name, base);
-    if (!value)
-        value = peft_value(p, part, keys[1]);
-    *has = json_is_number(value);
-    if (*has)
-        *out = json_number_value(value);
-    else if (value && !json_is_null(value))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: PEFT's configuration has a %s for \"%.*s\" that is no number",
-                         f->store->path, keys[1], (int)base, head->name);
-    return FLUX1_OK;
-}
-
-/* *scale stays as it is where the configuration has none. LoKr of two whole factors has its rank there alone. */
-static flux1_status peft_scale(const adapter_file *f, const peft *p, model_part part, const adapter_change *c,
-                               size_t base, double *scale, flux1_error *err)
-{
-    static const char *const lora[] = {"alpha_pattern", "lora_alpha"}, *const lycoris[] = {"alpha_pattern", "alpha"},
-                             *const ranks[] = {"rank_pattern", "r"};
-    const bool other = c->kind == ADAPTER_KIND_LOHA || c->kind == ADAPTER_KIND_LOKR;
-    bool has_alpha, has_rank = c->rank > 0;
-    double alpha = 0, rank = (double)c->rank;
-    if (!json_is_object(p->json) || (c->rank == 0 && !other))
-        return FLUX1_OK;
-    TRY(peft_number(f, p, part, other ? lycoris : lora, c->head, base, &has_alpha, &alpha, err));
-    if (!has_rank)
-        TRY(peft_number(f, p, part, ranks, c->head, base, &has_rank, &rank, err));
-    if (has_alpha && has_rank && rank > 0)
-        *scale = alpha / (!other && json_is_true(peft_value(p, part, "use_rslora")) ? sqrt(rank) : rank);
-    return FLUX1_OK;
-}
-
-/* Some ways to begin a training take the pair's first product out of the weights, which then differ from the model's.
- * (PEFT: tuners/lora/layer.py) */
-static flux1_status peft_check_start(const adapter_file *f, const peft *p, flux1_error *err)
-{
-    static const char *const changing[] = {"pissa", "corda", "olora", "loftq"};
-    for (int part = 0; part < MODEL_PARTS; part++) {
-        const char *how = json_string_value(peft_value(p, (model_part)part, "init_lora_weights"));
-        for (size_t i = 0; how && i < sizeof changing / sizeof *changing; i++)
-            if (strncasecmp(how, changing[i], strlen(changing[i])) == 0)
-                return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                                 "%s: it was trained on weights that PEFT had changed before (init_lora_weights is "
-                                 "\"%.40s\"), and the model's are others; save it again with save_pretrained's "
-                                 "path_initial_model_for_weight_conversion, which makes a plain LoRA of it",
-                                 f->store->path, how);
-    }
-    return FLUX1_OK;
-}
 
 /* ---- terms ---- */
 
@@ -136,41 +18,45 @@ void adapter_add_stray(adapter_file *f, const char *name)
         snprintf(f->strays + used, sizeof f->strays - used, "%s%s", used ? ", " : "", name);
 }
 
-/* One number, of whatever type: trainers write alphas as whole numbers too. */
-static bool read_one(const tensor *t, float *out)
-{
-    static const dtype whole[] = {DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8};
-    const size_t bytes = (size_t)dtype_describe(t->type)->block_bytes;
-    const unsigned char *byte = t->data;
-    if (tensor_elements(t) != 1)
-        return false;
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
-        if (t->type != whole[i])
-            continue;
-        uint64_t n = byte[bytes - 1] & 0x80 ? UINT64_MAX : 0;
-        for (size_t k = bytes; k-- > 0;)
-            n = n << 8 | byte[k];
-        *out = (float)(int64_t)n;
-        return true;
-    }
-    return tensor_decodes(t) && tensor_decode(t, 0, 1, out, NULL) == FLUX1_OK;
-}
-
-static flux1_status read_alpha(const adapter_file *f, const char *base, size_t length, int64_t rank, double *scale,
+static flux1_status read_alpha(const adapter_file *f, const char *base, size_t length, bool *has, double *out,
                                flux1_error *err)
 {
     char name[NAME_BYTES_MAX + 8];
     float alpha;
     snprintf(name, sizeof name, "%.*s.alpha", (int)length, base);
     const store_tensor *t = store_find(f->store, name);
+    *has = t != NULL;
     if (!t)
         return FLUX1_OK;
-    if (!read_one(&t->view, &alpha))
+    if (!adapter_number(&t->view, &alpha))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" should be one number", t->file, name);
     if (!isfinite(alpha))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" is NaN or infinite; fetch the file again", t->file,
                          name);
-    *scale = (double)alpha / (double)rank;
+    *out = (double)alpha;
+    return FLUX1_OK;
+}
+
+/* The alpha of a pair is divided by its rank. OFT's, of LyCORIS and kohya, is a limit for each of the rows that are
+ * rotated; 0 is none in LyCORIS. */
+static flux1_status apply_alpha(const adapter_file *f, size_t base, adapter_change *c, double *scale, flux1_error *err)
+{
+    bool has;
+    double alpha = 0;
+    if (!c->rank && !c->rotation.of_rows)
+        return FLUX1_OK;
+    TRY(read_alpha(f, c->head->name, base, &has, &alpha, err));
+    if (!has)
+        return FLUX1_OK;
+    if (c->rank) {
+        *scale = alpha / (double)c->rank;
+        return FLUX1_OK;
+    }
+    if (alpha < 0)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the alpha of \"%.*s\" is negative; of OFT it is a limit",
+                         f->store->path, (int)base, c->head->name);
+    const bool limited = alpha > 0 || adapter_key_read(c->head->name).role == ADAPTER_OFT_PARTS;
+    c->rotation.limit = limited ? alpha * (double)c->rows : -1;
     return FLUX1_OK;
 }
 
@@ -235,7 +121,8 @@ static flux1_status add_change(adapter_file *f, const adapter_change *c, const a
     return FLUX1_OK;
 }
 
-/* The bias of a pair is an entry for the layer's bias, with the pair's scale. */
+/* The bias of a pair is an entry for the layer's bias, with the pair's scale. PEFT's (IA)^3 scales outputs, so the bias
+ * too. */
 static flux1_status add_bias(adapter_file *f, const adapter_change *c, const adapter_targets *to, flux1_error *err)
 {
     adapter_change bias = {.head = c->bias,
@@ -244,11 +131,33 @@ static flux1_status add_bias(adapter_file *f, const adapter_change *c, const ada
                            .rows = c->rows,
                            .cols = 1,
                            .scale = c->scale,
-                           .of_bias = true};
-    return c->bias ? add_change(f, &bias, to, err) : FLUX1_OK;
+                           .of_bias = true,
+                           .companion = true};
+    if (c->bias)
+        return add_change(f, &bias, to, err);
+    if (c->form != ADAPTER_SCALED || c->factors_by_column || c->factors_from != 0)
+        return FLUX1_OK;
+    bias = *c;
+    bias.cols = 1;
+    bias.of_bias = bias.companion = true;
+    return add_change(f, &bias, to, err);
 }
 
-static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_key *key, const peft *p,
+/* kohya's OFT has the parts of a fused layer apart: they are for one of its layers each. */
+static flux1_status take_part(const adapter_file *f, const char *name, adapter_targets *to, flux1_error *err)
+{
+    const int part = adapter_part_number(name);
+    if (part >= to->count)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" is for part %d of a layer, which has %d",
+                         f->store->path, name, part + 1, to->count);
+    if (to->count > 1)
+        to->row[0] = NULL;
+    memmove(to->name[0], to->name[part], sizeof to->name[0]);
+    to->count = 1;
+    return FLUX1_OK;
+}
+
+static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_key *key, adapter_peft *p,
                               flux1_error *err)
 {
     adapter_targets to;
@@ -259,9 +168,10 @@ static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_
         adapter_add_stray(f, c->head->name);
         return FLUX1_OK;
     }
-    TRY(peft_scale(f, p, to.part, c, key->base, &scale, err));
-    if (c->rank)
-        TRY(read_alpha(f, c->head->name, key->base, c->rank, &scale, err));
+    if (key->role == ADAPTER_OFT_PARTS)
+        TRY(take_part(f, c->head->name, &to, err));
+    TRY(adapter_peft_apply(p, to.part, key->base, c, &scale, err));
+    TRY(apply_alpha(f, key->base, c, &scale, err));
     c->scale = (float)scale;
     if (!isfinite(c->scale))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: the alpha of \"%.*s\" makes no finite factor", f->store->path,
@@ -290,7 +200,7 @@ static bool is_control(const store *s)
     return found;
 }
 
-static flux1_status add_all(adapter_file *f, const peft *p, flux1_error *err)
+static flux1_status add_all(adapter_file *f, adapter_peft *p, flux1_error *err)
 {
     const store *s = f->store;
     for (size_t i = 0; i < store_count(s); i++) {
@@ -299,14 +209,17 @@ static flux1_status add_all(adapter_file *f, const peft *p, flux1_error *err)
         adapter_change c;
         bool leads;
         if (key.role == ADAPTER_OTHER)
-            return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                             "%s: it has %s (tensor \"%s\"); flux1 applies LoRA, DoRA, LoHa, LoKr, and differences of "
-                             "weights, biases and norms",
-                             s->path, key.kind, t->name);
+            return error_set(
+                err, FLUX1_ERR_UNSUPPORTED,
+                "%s: it has %s (tensor \"%s\"); flux1 applies LoRA, DoRA, LoHa, LoKr, OFT, BOFT, GLoRA, "
+                "(IA)^3, and differences of weights, biases and norms; merge it with the program that made "
+                "it, and open the merged model",
+                s->path, key.kind, t->name);
         TRY(adapter_change_read(s, t, &key, &leads, &c, err));
         if (leads)
             TRY(add_entry(f, &c, &key, p, err));
-        else if (key.role == ADAPTER_NONE || (key.role == ADAPTER_ALPHA && !adapter_change_led(s, t->name, key.base)))
+        else if (key.role == ADAPTER_NONE || ((key.role == ADAPTER_ALPHA || key.role == ADAPTER_IA3_WEIGHT) &&
+                                              !adapter_change_led(s, t->name, &key)))
             adapter_add_stray(f, t->name);
     }
     return FLUX1_OK;
@@ -314,13 +227,11 @@ static flux1_status add_all(adapter_file *f, const peft *p, flux1_error *err)
 
 flux1_status adapter_read(adapter_file *f, flux1_error *err)
 {
-    peft p;
+    adapter_peft *p;
     if (is_control(f->store))
         return adapter_refuse_control(f->store->path, err);
-    TRY(peft_open(f, &p, err));
-    flux1_status st = peft_check_start(f, &p, err);
-    if (st == FLUX1_OK)
-        st = add_all(f, &p, err);
-    json_free(p.json);
+    TRY(adapter_peft_open(f->store, &p, err));
+    const flux1_status st = add_all(f, p, err);
+    adapter_peft_close(p);
     return st;
 }

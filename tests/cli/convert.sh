@@ -27,7 +27,26 @@ expect_status 0 "convert over an older file"
 flux1 convert "$tiny" l.safetensors --part transformer --lora "$files/lora/kohya.safetensors:0.5" -q
 expect_status 0 "merge a LoRA"
 grep -q 'kohya.safetensors:0.5' l.safetensors || fail "the result says what was merged"
-rm -f l.safetensors
+
+# an adapter is found as generate finds it: in a folder, beside the model, and in the cache of the Hugging Face hub
+export HF_HUB_CACHE="$PWD/hub"
+mkdir -p one beside/loras hub/models--org--style/snapshots/1 hub/models--org--style/refs
+cp "$files/lora/kohya.safetensors" one/
+cp "$files/lora/kohya.safetensors" beside/loras/
+cp "$files/lora/kohya.safetensors" hub/models--org--style/snapshots/1/
+printf 1 >hub/models--org--style/refs/main
+cp -R "$tiny/." beside/
+for named in "$tiny one" "beside kohya" "$tiny org/style" "$tiny org/style/kohya.safetensors"; do
+    flux1 convert "${named% *}" f.safetensors --part transformer --lora "${named#* }:0.5" -q
+    expect_status 0 "merge ${named#* }"
+    cmp -s l.safetensors f.safetensors || fail "merge ${named#* }: another file"
+    rm -f f.safetensors
+done
+cp "$files/lora/kohya.safetensors" one/other.safetensors
+refused 1 'one: several files of weights are in its folder' convert "$tiny" u.gguf --part transformer --lora one
+refused 1 'gone: there is no such adapter here' convert "$tiny" u.gguf --part transformer --lora gone
+unset HF_HUB_CACHE
+rm -rf l.safetensors one beside hub
 
 refused 2 'needs two paths' convert
 refused 2 'needs two paths' convert t.gguf

@@ -46,7 +46,7 @@ refused 2 'no cache folder.*FLUX1_CACHE_DIR.*--cache' cache list
 refused 1 'nowhere.*No such file' cache size --cache nowhere
 refused 2 'cache-size .*8G' generate -m "$tiny" -p x --cache-size no
 refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/sd.safetensors" -p x
-refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/oft.safetensors:-1" -p x
+refused 1 'vera.safetensors: it has VeRA .*merge it with the program that made it' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/vera.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 2 'kohya.safetensors:nan: after the last colon goes the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
 flux1 generate -m "$tiny" -p "a <lora:detail:0.5> fox" -S 1 -o x.png -s 1 -W 32 -H 32

@@ -50,10 +50,11 @@ static void check(flux1_context *c, const flux1_model *m, const char *file, cons
     golden_close(&g);
 }
 
-static const char *const families[] = {
-    "kohya", "kohya_ends", "peft",      "peft_dora", "ai_toolkit", "comfy", "comfy_text", "comfy_tables", "onetrainer",
-    "xlabs", "fal",        "diffsynth", "loha",      "lokr",       "dora",  "full",       "mixed"};
-enum { FAMILIES = sizeof families / sizeof *families, MERGED = 5 }; /* the last ones */
+static const char *const families[] = {"kohya", "kohya_ends", "peft",         "peft_dora",  "ai_toolkit",
+                                       "comfy", "comfy_text", "comfy_tables", "onetrainer", "xlabs",
+                                       "fal",   "diffsynth",  "loha",         "lokr",       "dora",
+                                       "oft",   "boft",       "full",         "mixed"};
+enum { FAMILIES = sizeof families / sizeof *families, MERGED = 7 }; /* the last ones */
 
 /* One after the other on one session: each is built again, and has nothing of the one before. */
 static void run_all(const char *device, const char *shape, size_t first)
@@ -129,7 +130,7 @@ static int farthest(const flux1_image *a, const flux1_image *b)
 static void strengths_change_between_requests(void **state)
 {
     (void)state;
-    static const char *const kinds[] = {"loha", "lokr", "dora", "full", "mixed"};
+    static const char *const kinds[] = {"loha", "lokr", "dora", "oft", "boft", "full", "mixed"};
     golden g;
     golden_open("lora", "loha", &g);
     flux1_context *c = context_on(TEST_DEVICE, "", 2, FLUX1_DTYPE_F32);

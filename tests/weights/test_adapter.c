@@ -98,7 +98,7 @@ static void what_makes_no_sense_is_refused(void **state)
     refused(FLUX1_ERR_MODEL, "HunyuanVideo, not of FLUX.1",
             "{" PAIR("proj_out") "," T("lora_unet_double_blocks_0_img_mlp_fc1.alpha", "[]", 24, 28) "}", 28);
     refused(FLUX1_ERR_MODEL, "is it a LoRA", "{" T("x", "[1,2]", 0, 8) "}", 8);
-    refused(FLUX1_ERR_UNSUPPORTED, "OFT", "{" T("proj_out.oft_blocks", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_UNSUPPORTED, "it has VeRA", "{" T("proj_out.vera_lambda_b", "[2]", 0, 8) "}", 8);
     refused(FLUX1_ERR_FORMAT, "without \"proj_out.lokr_w2\"", "{" T("proj_out.lokr_w1", "[1,2]", 0, 8) "}", 8);
     refused(FLUX1_ERR_FORMAT, "without \"proj_out.hada_w1_b\"", "{" T("proj_out.hada_w1_a", "[1,2]", 0, 8) "}", 8);
     refused(FLUX1_ERR_FORMAT, "without \"proj_out.hada_w1_a\"", "{" T("proj_out.hada_w2_a", "[1,2]", 0, 8) "}", 8);
@@ -421,6 +421,116 @@ static void what_does_not_fit_is_named_with_both_shapes(void **state)
             "{" PAIR("proj_out") "," T("proj_out.wd_for_diff", "[]", 24, 28) "}", 28);
 }
 
+#define GLORA(a1, a2)                                                                                               \
+    T("proj_out.a1.weight", a1, 0, 8)                                                                               \
+    "," T("proj_out.a2.weight", a2, 8, 16) "," T("proj_out.b1.weight", "[4,1]", 16, 32) "," T("proj_out.b2.weight", \
+                                                                                              "[1,2]", 32, 40)
+
+static void what_makes_no_sense_of_the_weight_is_refused(void **state)
+{
+    (void)state;
+    refused(FLUX1_ERR_FORMAT, "is F32 [1, 2]; it should be square blocks",
+            "{" T("proj_out.oft_blocks", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "square blocks", "{" T("proj_out.oft_blocks", "[2,2,1]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "square blocks", "{" T("proj_out.oft_blocks", "[0,2,2]", 0, 0) "}", 0);
+    refused(FLUX1_ERR_FORMAT, "square blocks", "{" T("proj_out.oft_blocks.0", "[1,1,2,2]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_MODEL, "[2, 2], the model's \"proj_out\" is [4, 2]",
+            "{" T("proj_out.oft_blocks", "[1,2,2]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "part 2 of a layer, which has 1", "{" T("proj_out.oft_blocks.1", "[1,2,2]", 0, 16) "}",
+            16);
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.rescale\" is [3]",
+            "{" T("proj_out.oft_blocks", "[2,2,2]", 0, 32) "," T("proj_out.rescale", "[3]", 32, 44) "}", 44);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.oft_blocks\"", "{" T("proj_out.rescale", "[4]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "2 stages of 1 blocks of 4", "{" T("proj_out.oft_blocks", "[2,1,4,4]", 0, 128) "}", 128);
+    refused(FLUX1_ERR_FORMAT, "1 stages of 4 blocks of 1;", "{" T("proj_out.oft_blocks", "[1,4,1,1]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "has 2 elements for each block", "{" T("proj_out.oft_R.weight", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_MODEL, "rotates 3 inputs, the model's \"proj_out\" has 2",
+            "{" T("proj_out.oft_R.weight", "[1,3]", 0, 12) "}", 12);
+    refused(FLUX1_ERR_MODEL, "[4, 4], the model's \"proj_out\" is [4, 2]",
+            "{" T("proj_out.oft_R.weight", "[2,1]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.boft_s\"", "{" T("proj_out.boft_R", "[1,1,2,2]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.boft_R\"", "{" T("proj_out.boft_s", "[4,1]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.a1.weight\"", "{" T("proj_out.b2.weight", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.a2.weight\"", "{" T("proj_out.a1.weight", "[2,1]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "have the ranks 4 and 2", "{" GLORA("[2,1]", "[2,1]") "}", 40);
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.a1.weight\" is [3, 1] and \"proj_out.b2.weight\" is [1, 2]; these do not fit",
+            "{" T("proj_out.a1.weight", "[3,1]", 0, 12) "," T("proj_out.a2.weight", "[1,3]", 12, 24) "," T(
+                "proj_out.b1.weight", "[4,1]", 24, 40) "," T("proj_out.b2.weight", "[1,2]", 40, 48) "}",
+            48);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.weight\"", "{" T("proj_out.on_input", "[]", 0, 4) "}", 4);
+    numbers[0] = 2;
+    refused(FLUX1_ERR_FORMAT, "should be 0 or 1",
+            "{" T("proj_out.on_input", "[]", 0, 4) "," T("proj_out.weight", "[4]", 4, 20) "}", 20);
+    numbers[0] = 0;
+    refused(FLUX1_ERR_MODEL, "[3, 2], the model's \"proj_out\" is [4, 2]",
+            "{" T("proj_out.on_input", "[]", 0, 4) "," T("proj_out.weight", "[3]", 4, 16) "}", 16);
+    refused(FLUX1_ERR_FORMAT, "one row or one column", "{" T("proj_out.ia3_l", "[4,2]", 0, 32) "}", 32);
+    refused(FLUX1_ERR_MODEL, "is [4, 2]", "{" T("proj_out.ia3_l", "[1,4]", 0, 16) "}", 16);
+    refused(FLUX1_ERR_UNSUPPORTED, "DoRA's magnitudes over OFT",
+            "{" T("proj_out.oft_blocks", "[2,2,2]", 0, 32) "," T("proj_out.dora_scale", "[4]", 32, 48) "}", 48);
+    refused(FLUX1_ERR_UNSUPPORTED, "scaled OFT of OneTrainer",
+            "{" T("proj_out.oft_R.scaled_oft", "[]", 0, 4) "," T("proj_out.oft_R.weight", "[1,1]", 4, 8) "}", 8);
+    numbers[8] = -1;
+    refused(FLUX1_ERR_FORMAT, "the alpha of \"proj_out\" is negative",
+            "{" T("proj_out.oft_blocks", "[2,2,2]", 0, 32) "," T("proj_out.alpha", "[]", 32, 36) "}", 36);
+    numbers[8] = 0;
+}
+
+#define CONFIGURED(member) "{\"__metadata__\":{\"lora_adapter_metadata\":\"{" member "}\"},"
+
+static void what_a_configuration_cannot_mean_is_refused(void **state)
+{
+    (void)state;
+    refused(FLUX1_ERR_UNSUPPORTED, "it has PEFT's ADALORA",
+            CONFIGURED("\\\"transformer.peft_type\\\": \\\"ADALORA\\\"") PAIR("transformer.proj_out") "}", 24);
+    refused(FLUX1_ERR_FORMAT, "num_cayley_neumann_terms 0; it should be 1 to 100",
+            CONFIGURED("\\\"transformer.num_cayley_neumann_terms\\\": 0")
+                T("transformer.proj_out.oft_R.weight", "[1,1]", 0, 4) "}",
+            4);
+    refused(FLUX1_ERR_FORMAT, "an eps that is no limit",
+            CONFIGURED("\\\"transformer.coft\\\": true, \\\"transformer.eps\\\": -1")
+                T("transformer.proj_out.oft_R.weight", "[1,1]", 0, 4) "}",
+            4);
+    refused(FLUX1_ERR_FORMAT, "rank_pattern or alpha_pattern: \"(?!a)b\": the regular expression has lookaround",
+            CONFIGURED("\\\"transformer.alpha_pattern\\\": {\\\"(?!a)b\\\": 1}") PAIR("transformer.proj_out") "}", 24);
+}
+
+/* kohya's limit is one for an alpha of 0 too, LyCORIS' is none: row 0 of I + R is that of the weight, or (1 + S)/(1 −
+ * S). */
+static void a_limit_of_zero_is_one_of_kohya_s_alone(void **state)
+{
+    (void)state;
+    static const char *const endings[] = {"oft_blocks", "oft_blocks.0"};
+    for (int i = 0; i < 2; i++) {
+        char header[400];
+        adapter_file *f;
+        flux1_error err = {0};
+        snprintf(header, sizeof header,
+                 "{\"proj_out.%s\":{\"dtype\":\"F32\",\"shape\":[2,2,2],\"data_offsets\":[0,32]}," T("proj_out.alpha",
+                                                                                                     "[]", 32, 36) "}",
+                 endings[i]);
+        if (open_file(header, 36, &f, &err) != FLUX1_OK)
+            fail_msg("%s", err.message);
+        assert_true(f->change[0].rotation.limit == (i ? 0 : -1));
+        adapter_close(f);
+    }
+}
+
+/* PEFT's rule: the first key that matches, at a dot or from the beginning of the name that PEFT has. */
+static void patterns_are_expressions(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/flux1_adapter_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    assert_true(BESIDE("adapter_model.safetensors", "{\"alpha_pattern\": {\"final_.*\": 3}}") == 3);
+    assert_true(
+        BESIDE("adapter_model.safetensors", "{\"alpha_pattern\": {\"linear\": 2, \"final_layer.linear\": 3}}") == 2);
+    assert_true(
+        BESIDE("adapter_model.safetensors", "{\"alpha_pattern\": {\"^linear\": 2, \"^final_layer.\\\\w+\": 3}}") == 3);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"lora_alpha\": 4, \"alpha_pattern\": {\"inear\": 2}}") == 4);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void layers_are_known_behind_every_prefix(void **state)
 {
     (void)state;
@@ -444,6 +554,7 @@ static void layers_are_known_behind_every_prefix(void **state)
         {"base_model.model.transformer.transformer_blocks.7.attn.to_q", "transformer_blocks.7.attn.to_q",
          MODEL_TRANSFORMER},
         {"base_model.model.proj_out", "proj_out", MODEL_TRANSFORMER},
+        {"oft_unet_single_blocks_3_linear2", "single_transformer_blocks.3.proj_out", MODEL_TRANSFORMER},
         {"unet.transformer_blocks.7.attn.to_q", "transformer_blocks.7.attn.to_q", MODEL_TRANSFORMER},
         {"transformer.double_blocks.3.txt_attn.qkv.1", "transformer_blocks.3.attn.add_k_proj", MODEL_TRANSFORMER},
         {"transformer.single_blocks.3.linear1.3", "single_transformer_blocks.3.proj_mlp", MODEL_TRANSFORMER},
@@ -486,6 +597,10 @@ int main(void)
         cmocka_unit_test(halves_are_swapped_with_their_offsets),
         cmocka_unit_test(every_kind_by_hand),
         cmocka_unit_test(what_does_not_fit_is_named_with_both_shapes),
+        cmocka_unit_test(what_makes_no_sense_of_the_weight_is_refused),
+        cmocka_unit_test(what_a_configuration_cannot_mean_is_refused),
+        cmocka_unit_test(a_limit_of_zero_is_one_of_kohya_s_alone),
+        cmocka_unit_test(patterns_are_expressions),
         cmocka_unit_test(layers_are_known_behind_every_prefix),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -1,7 +1,7 @@
 /* Every allocation fails once: each run ends in a status, and nothing leaks (seen by the sanitizer). */
 #include "support/failing.h"
 
-#include "weights/store.h"
+#include "weights/adapter_merge.h"
 
 #include "support/safetensors_build.h"
 
@@ -97,6 +97,47 @@ static flux1_status open_folder(void *path, flux1_error *err)
     return st;
 }
 
+/* The file's adapters in each of the layers, which are opened once. */
+static flux1_status merge_all(void *file, flux1_error *err)
+{
+    static store *model;
+    const store *stores[MODEL_PARTS] = {[MODEL_TRANSFORMER] = model};
+    float values[600];
+    adapter_file *f = NULL;
+    if (!model)
+        return store_open_file(TEST_DATA "/files/lora/relative/model.safetensors", &model, err);
+    if (!file) {
+        store_close(model);
+        model = NULL;
+        return FLUX1_OK;
+    }
+    flux1_status st = adapter_open(file, stores, &f, err);
+    for (size_t i = 0; st == FLUX1_OK && i < store_count(model); i++) {
+        const store_tensor *base = store_at(model, i);
+        adapter_merged *m = NULL;
+        st = adapter_merge(&(adapter_use){f, 1}, 1, MODEL_TRANSFORMER, base, ADAPTER_MERGE_ALL, &m, err);
+        if (m)
+            st = tensor_decode(&adapter_merged_tensor(m)->view, 0, tensor_elements(&base->view), values, err);
+        adapter_merged_free(m);
+    }
+    adapter_close(f);
+    return st;
+}
+
+#define RELATIVE(name) TEST_DATA "/files/lora/relative/" name ".safetensors"
+
+static void so_is_each_of_adapters(void **state)
+{
+    (void)state;
+    assert_int_equal(merge_all(NULL, NULL), FLUX1_OK); /* opens the model */
+    assert_true(failing_each(merge_all, RELATIVE("oft"), 200) >= 50);
+    assert_true(failing_each(merge_all, RELATIVE("boft"), 200) >= 50);
+    assert_true(failing_each(merge_all, RELATIVE("glora"), 200) >= 50);
+    assert_true(failing_each(merge_all, RELATIVE("ia3_peft"), 200) >= 30);
+    assert_true(failing_each(merge_all, RELATIVE("oft_terms_6"), 200) >= 30);
+    assert_int_equal(merge_all(NULL, NULL), FLUX1_OK);
+}
+
 static void each_failed_allocation_is_a_status(void **state)
 {
     (void)state;
@@ -110,6 +151,7 @@ static void each_failed_allocation_is_a_status(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_failed_allocation_is_a_status)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_failed_allocation_is_a_status),
+                                       cmocka_unit_test(so_is_each_of_adapters)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -27,8 +27,8 @@ def main(data):
     save_file(kohya, os.path.join(folder, "kohya.safetensors"))
     save_file(pair(rng, "lora_unet_down_blocks_0_attentions_0_proj_in", HIDDEN, HIDDEN),
               os.path.join(folder, "sd.safetensors"))
-    oft = {"lora_unet_single_blocks_1_linear2.oft_blocks": np.ones((4, 8, 8), np.float16)}
-    save_file(oft, os.path.join(folder, "oft.safetensors"))
+    vera = {"base_model.model.proj_out.vera_lambda_b": np.ones(64, np.float16)}
+    save_file(vera, os.path.join(folder, "vera.safetensors"))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,30 @@
 """Files of adapters in every family and of every kind for the pipeline `packed`, and the pictures that the oracle makes with them.
 
-usage: lora_goldens.py
+usage: lora_goldens.py [family …]
 
 tests/data/files/lora/golden/<name>.safetensors: the file. tests/data/goldens/lora/<name>.safetensors: the picture of CASE with the file at STRENGTH.
-Where diffusers maps a file right (MAPPED), it is the oracle: load_lora_weights. Elsewhere (it drops keys in silence) the weights are changed by the definition: LoHa, LoKr and DoRA
-by LyCORIS' own functions at strength 1, W + STRENGTH · (W' − W); the others by the formula.
+Where diffusers maps a file right (MAPPED), it is the oracle: load_lora_weights. Elsewhere (it drops keys in silence) the weights are changed by the definition: LoHa, LoKr, DoRA, OFT, BOFT, GLoRA and (IA)^3
+by LyCORIS' and PEFT's own functions at strength 1, W + STRENGTH · (W' − W); the others by the formula.
 <form>_mixed: one file with all kinds over the dequantised values of file_goldens.py's forms.
 """
 import environment
 import json
 import os
+import sys
 import tempfile
 
 import file_goldens
 import other_names
 import record
 import torch
+from lycoris.functional.boft import _diff_weight as boft_difference
+from lycoris.functional.diag_oft import _diff_weight as oft_difference
 from lycoris.functional.general import weight_decompose
 from lycoris.functional.loha import diff_weight as loha_difference
 from lycoris.functional.lokr import kron_weight
+from lycoris.modules.glora import _glora_weight
+from lycoris.modules.ia3 import _ia3_weight
+from peft.tuners.oft.layer import OFTRotationModule
 from safetensors.torch import save_file
 
 FILES, GOLDENS = (os.path.join(environment.TEST_DATA, *p) for p in (("files", "lora", "golden"), ("goldens", "lora")))
@@ -90,6 +96,41 @@ class Family:
         delta = kron_weight(*parts, t, scale=scale).reshape(first[0] * second[0], first[1] * second[1])
         self.changes.append((layer + ".weight", lambda w: w + delta))
         return delta
+
+    def rotation(self, layer, rows, blocks, limit=0.0, key=None, part=None):
+        """LyCORIS' OFT, with one size more its BOFT; kohya's of a part, (number, rows before it)."""
+        key, before = key or self.key(layer), part[1] if part else 0
+        b = self.put(f"{key}.oft_blocks" + (f".{part[0]}" if part else ""), *blocks, size=0.3)
+        r = self.put(f"{key}.rescale", rows, 1, size=0.1) + 1 if not part else None
+        if r is not None:
+            self.file[f"{key}.rescale"] = r.half()
+            r = r.half().float()
+        self.file[f"{key}.alpha"] = torch.tensor(limit)
+
+        def change(w):
+            own = w[before : before + rows]
+            new = own + (boft_difference(own, b, r, limit * rows, 1) if len(blocks) == 4 else oft_difference(own, b, r, limit * rows))
+            return torch.cat([w[:before], new, w[before + rows :]])
+
+        self.changes.append((layer + ".weight", change))
+
+    def rotated_input(self, layer, cols, blocks, width):
+        """PEFT's OFT, and OneTrainer's."""
+        stored = self.put(self.key(layer) + ".oft_R.weight", blocks, width * (width - 1) // 2, size=0.1)
+        module = OFTRotationModule(blocks, stored.shape[1], width, cols, block_share=blocks == 1)
+        module.weight.copy_(stored)
+        self.changes.append((layer + ".weight", lambda w: (module.get_weight() @ w.T).T))
+
+    def glora(self, layer, rows, cols):
+        shapes = {"a1": (cols, RANK), "a2": (RANK, cols), "b1": (rows, RANK), "b2": (RANK, cols)}
+        a1, a2, b1, b2 = (self.put(f"{self.key(layer)}.{n}.weight", *s, size=0.2) for n, s in shapes.items())
+        self.file[self.key(layer) + ".alpha"] = torch.tensor(ALPHA)
+        self.changes.append((layer + ".weight", lambda w: w + _glora_weight(w, a1, a2, b1, b2, None, ALPHA / RANK)))
+
+    def ia3(self, layer, count, on_input):
+        factors = self.put(self.key(layer) + ".weight", count, size=0.4)
+        self.file[self.key(layer) + ".on_input"] = torch.tensor(int(on_input))
+        self.changes.append((layer + ".weight", lambda w: _ia3_weight(w, factors, on_input, 1, False)))
 
     def difference(self, layer, ending, *shape, target=None):
         d = self.put(f"{self.key(layer)}.{ending}", *shape, size=0.1)
@@ -284,6 +325,42 @@ def full():
     return f
 
 
+def oft():
+    """LyCORIS' with blocks that lie in two of q, k and v, kohya's with the parts of linear1 apart, PEFT's."""
+    f = Family(18, "lora_unet_", flat=True)
+    f.rotation("double_blocks.0.img_attn.qkv", 3 * HIDDEN, (8, 24, 24), limit=0.05)
+    f.rotation("final_layer.adaLN_modulation.1", 2 * HIDDEN, (16, 8, 8))
+    f.rotation("double_blocks.0.txt_mlp.0", 4 * HIDDEN, (64, 4, 4), limit=0.02)
+    for part, rows in enumerate((HIDDEN, HIDDEN, HIDDEN, 4 * HIDDEN)):
+        f.rotation("single_blocks.0.linear1", rows, (4, rows // 4, rows // 4), limit=0.2, key="oft_unet_single_blocks_0_linear1", part=(part, part * HIDDEN))
+    f.rotated_input("double_blocks.0.txt_attn.qkv", HIDDEN, 4, 16)
+    f.rotated_input("single_blocks.0.linear2", 5 * HIDDEN, 1, 20)
+    f.rotated_input("img_in", PIXELS, 1, PIXELS)
+    f.prefix = "lora_te1_"
+    f.rotation("text_model.encoder.layers.0.mlp.fc1", 64, (8, 8, 8))
+    f.prefix = "lora_te3_"
+    f.rotated_input("encoder.block.0.layer.1.DenseReluDense.wo", 256, 32, 8)
+    return f
+
+
+def boft():
+    """BOFT, GLoRA and (IA)^3."""
+    f = Family(19, "lora_unet_", flat=True)
+    f.rotation("double_blocks.0.img_attn.qkv", 3 * HIDDEN, (4, 32, 6, 6), limit=0.05)
+    f.rotation("final_layer.adaLN_modulation.1", 2 * HIDDEN, (3, 16, 8, 8))
+    f.rotation("single_blocks.0.linear1", 7 * HIDDEN, (2, 32, 14, 14), limit=0.1)
+    f.glora("double_blocks.0.txt_attn.qkv", 3 * HIDDEN, HIDDEN)
+    f.glora("single_blocks.0.linear2", HIDDEN, 5 * HIDDEN)
+    f.ia3("double_blocks.0.img_mlp.0", HIDDEN, True)
+    f.ia3("double_blocks.0.img_mlp.2", HIDDEN, False)
+    f.ia3("double_blocks.0.txt_mlp.2", 4 * HIDDEN, True)
+    f.prefix = "lora_te1_"
+    f.ia3("text_model.encoder.layers.1.mlp.fc2", 32, False)
+    f.prefix = "lora_te3_"
+    f.glora("encoder.block.1.layer.0.SelfAttention.q", 32, 32)
+    return f
+
+
 def mixed():
     f = Family(16, "lora_unet_", flat=True)
     f.pair("double_blocks.0.img_attn.qkv", 3 * HIDDEN, HIDDEN)
@@ -300,7 +377,7 @@ def mixed():
     return f
 
 
-FAMILIES = (kohya, kohya_ends, peft, peft_dora, ai_toolkit, comfy, comfy_text, comfy_tables, onetrainer, xlabs, fal, diffsynth, loha, lokr, dora, full, mixed)
+FAMILIES = (kohya, kohya_ends, peft, peft_dora, ai_toolkit, comfy, comfy_text, comfy_tables, onetrainer, xlabs, fal, diffsynth, loha, lokr, dora, oft, boft, full, mixed)
 MAPPED = ("kohya", "peft", "peft_dora", "ai_toolkit", "comfy", "xlabs")
 AT_ONE = ("peft_dora",)  # PEFT puts the strength inside of the norm: another definition, but for 1
 
@@ -360,12 +437,14 @@ def forms(base):
             yield form, s
 
 
-def main():
+def main(only):
     pipe = record.load(file_goldens.PIPELINE)
     base = {p: {k: v.float() for k, v in values.items()} for p, values in file_goldens.states(pipe).items()}
     plain = record.run(pipe, file_goldens.CASE)["image"]
     for family in FAMILIES:
         f, name = family(), family.__name__
+        if only and name not in only:
+            continue
         path, strength = write(name, f), 1.0 if name in AT_ONE else STRENGTH
         if name in MAPPED:
             by_diffusers(pipe, path, strength)
@@ -375,7 +454,7 @@ def main():
         if name in MAPPED:
             pipe.unload_lora_weights()
         put_states(pipe, base)
-    for form, s in forms(base):
+    for form, s in forms(base) if "mixed" in (only or ["mixed"]) else ():
         put_states(pipe, s)
         plain = record.run(pipe, file_goldens.CASE)["image"]
         put_states(pipe, changed(mixed(), s, STRENGTH))
@@ -383,4 +462,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,0 +1,221 @@
+#include "weights/adapter_relative.h"
+
+#include "base/checked.h"
+#include "weights/adapter_values.h"
+#include "weights/recipe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_AT_ONCE = 32 };
+
+/* Which part of an entry is asked for. */
+typedef struct part {
+    const adapter_file *file;
+    const adapter_term *term;
+    const adapter_change *change;
+    const adapter_rotation *rotation;
+    int64_t row, at, rows, col, cols;
+} part;
+
+static flux1_status layer_rows(const adapter_term *t, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out,
+                               flux1_error *err)
+{
+    const weight_recipe base = recipe_whole(t->base->view.dims == 1 ? WEIGHT_VECTOR : WEIGHT_LINEAR, t->base);
+    return recipe_decode_rows(&base, row, rows, col, cols, out, err);
+}
+
+/* The part's own rows, all of their columns where `whole`. */
+static flux1_status own_rows(const part *p, bool whole, float **out, flux1_error *err)
+{
+    const int64_t col = whole ? 0 : p->col, cols = whole ? p->change->cols : p->cols;
+    if (!(*out = malloc((size_t)(p->rows * cols) * sizeof **out)))
+        return error_oom(err, (size_t)(p->rows * cols) * sizeof **out, "an adapter's rows");
+    const flux1_status st = layer_rows(p->term, p->row, p->rows, col, cols, *out, err);
+    if (st != FLUX1_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+/* The factor of the part's row i, or of column i; 1 if there is none. */
+static flux1_status read_factors(const part *p, float *out, flux1_error *err)
+{
+    const adapter_change *c = p->change;
+    const int64_t first = c->factors_by_column ? p->col : p->at, count = c->factors_by_column ? p->cols : p->rows;
+    if (c->factors)
+        TRY(tensor_decode(&c->factors->view, first, count, out, err));
+    for (int64_t i = 0; i < count; i++)
+        out[i] = c->factors ? out[i] + c->factors_from : 1;
+    return FLUX1_OK;
+}
+
+/* ---- GLoRA ---- */
+
+/* out: scale · (x + W·y) */
+static flux1_status general(const part *p, const float *factors, float *out, flux1_error *err)
+{
+    const adapter_change *c = p->change;
+    float *own, *product = malloc((size_t)(p->rows * p->cols) * sizeof *product);
+    (void)factors;
+    if (!product)
+        return error_oom(err, (size_t)(p->rows * p->cols) * sizeof *product, "an adapter's rows");
+    flux1_status st = own_rows(p, true, &own, err);
+    if (st == FLUX1_OK) {
+        st = adapter_factor_times(own, p->rows, &c->y, p->col, p->cols, product, err);
+        if (st == FLUX1_OK)
+            st = adapter_change_rows(c, p->at, p->rows, p->col, p->cols, out, err);
+        for (int64_t i = 0; st == FLUX1_OK && i < p->rows * p->cols; i++)
+            out[i] += c->scale * product[i];
+        free(own);
+    }
+    free(product);
+    return st;
+}
+
+/* ---- (IA)^3 ---- */
+
+/* out: W · factor − W */
+static flux1_status scaled(const part *p, const float *factors, float *out, flux1_error *err)
+{
+    float *own;
+    TRY(own_rows(p, false, &own, err));
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t i = 0; i < p->cols; i++) {
+            const float factor = factors[p->change->factors_by_column ? i : r];
+            out[r * p->cols + i] = own[r * p->cols + i] * (factor - 1);
+        }
+    free(own);
+    return FLUX1_OK;
+}
+
+/* ---- rotated columns ---- */
+
+/* out: factor · W·rotation − W */
+static flux1_status turned_columns(const part *p, const float *factors, float *out, flux1_error *err)
+{
+    const int64_t all = p->change->cols;
+    const size_t bytes = (size_t)(all + 2 * p->change->rotation.width) * sizeof(float);
+    float *own, *line = malloc(bytes);
+    if (!line)
+        return error_oom(err, bytes, "an adapter's rows");
+    flux1_status st = own_rows(p, true, &own, err);
+    for (int64_t r = 0; st == FLUX1_OK && r < p->rows; r++) {
+        const float *w = own + r * all;
+        memcpy(line, w, (size_t)all * sizeof *line);
+        adapter_rotation_turn(p->rotation, line, all, line + all);
+        for (int64_t i = 0; i < p->cols; i++)
+            out[r * p->cols + i] = factors[r] * line[p->col + i] - w[p->col + i];
+    }
+    if (st == FLUX1_OK)
+        free(own);
+    free(line);
+    return st;
+}
+
+/* ---- rotated rows ---- */
+
+/* The layer's row that the entry's is, and how many follow it there; an entry's terms have all of its rows (adapter.c).
+ */
+static const adapter_term *layer_of(const part *p, int64_t row, int64_t *in_layer, int64_t *follow)
+{
+    for (size_t i = 0; i < p->file->count; i++) {
+        const adapter_term *t = &p->file->term[i];
+        const int64_t at = row - t->first, half = t->rows / 2;
+        if (t->change != p->term->change || at < 0 || at >= t->rows)
+            continue;
+        *in_layer = !t->swapped ? at : at < half ? at + half : at - half;
+        *follow = (t->swapped && at < half ? half : t->rows) - at;
+        return t;
+    }
+    return NULL;
+}
+
+/* out += turns[rows][all] · W's rows [first, end) of the entry. work: ROWS_AT_ONCE · cols */
+static flux1_status add_rows(const part *p, const float *turns, int64_t first, int64_t end, float *work, float *out,
+                             flux1_error *err)
+{
+    const int64_t all = p->change->rows;
+    for (int64_t from = first, some; from < end; from += some) {
+        int64_t in_layer;
+        const adapter_term *t = layer_of(p, from, &in_layer, &some);
+        if (!t)
+            return error_set(err, FLUX1_ERR_INTERNAL, "row %lld of an adapter has no layer", (long long)from);
+        some = i64_min(i64_min(some, ROWS_AT_ONCE), end - from);
+        TRY(layer_rows(t, in_layer, some, p->col, p->cols, work, err));
+        for (int64_t r = 0; r < p->rows; r++)
+            for (int64_t k = 0; k < some; k++) {
+                const float f = turns[r * all + from + k];
+                for (int64_t i = 0; f != 0 && i < p->cols; i++)
+                    out[r * p->cols + i] += f * work[k * p->cols + i];
+            }
+    }
+    return FLUX1_OK;
+}
+
+/* turns[rows][all] becomes the rows of the rotation, less 1 on its diagonal: what is small stays exact. *first, *end:
+ * between them all that are not 0. */
+static void make_turns(const part *p, float *turns, float *work, int64_t *first, int64_t *end)
+{
+    const int64_t all = p->change->rows;
+    *first = all;
+    *end = 0;
+    memset(turns, 0, (size_t)(p->rows * all) * sizeof *turns);
+    for (int64_t r = 0; r < p->rows; r++) {
+        float *v = turns + r * all;
+        v[p->at + r] = 1;
+        adapter_rotation_turn(p->rotation, v, all, work);
+        v[p->at + r] -= 1;
+        for (int64_t i = 0; i < all; i++)
+            if (v[i] != 0) {
+                *first = i64_min(*first, i);
+                *end = i64_max(*end, i + 1);
+            }
+    }
+}
+
+/* out: factor · rotation·W − W, as factor · (rotation − 1)·W + (factor − 1) · W */
+static flux1_status turned_rows(const part *p, const float *factors, float *out, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    const int64_t all = p->change->rows, widest = i64_max(ROWS_AT_ONCE * p->cols, 2 * p->change->rotation.width);
+    const size_t bytes = (size_t)(p->rows * all + widest) * sizeof(float);
+    float *own = NULL, *turns = malloc(bytes);
+    int64_t first, end;
+    if (!turns)
+        return error_oom(err, bytes, "an adapter's rows");
+    make_turns(p, turns, turns + p->rows * all, &first, &end);
+    memset(out, 0, (size_t)(p->rows * p->cols) * sizeof *out);
+    TRY_CLEANUP(add_rows(p, turns, first, end, turns + p->rows * all, out, err));
+    if (!p->change->factors)
+        goto cleanup;
+    TRY_CLEANUP(own_rows(p, false, &own, err));
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t i = r * p->cols; i < (r + 1) * p->cols; i++)
+            out[i] = factors[r] * out[i] + (factors[r] - 1) * own[i];
+cleanup:
+    free(own);
+    free(turns);
+    return st;
+}
+
+flux1_status adapter_relative_rows(const adapter_file *f, const adapter_term *t, const adapter_rotation *rotation,
+                                   int64_t row, int64_t at, int64_t rows, int64_t col, int64_t cols, float *out,
+                                   flux1_error *err)
+{
+    const adapter_change *c = &f->change[t->change];
+    const part p = {f, t, c, rotation, row, at, rows, col, cols};
+    const int64_t count = i64_max(rows, cols);
+    float *factors = malloc((size_t)count * sizeof *factors);
+    if (!factors)
+        return error_oom(err, (size_t)count * sizeof *factors, "an adapter's rows");
+    flux1_status st = read_factors(&p, factors, err);
+    if (st == FLUX1_OK)
+        st = c->form == ADAPTER_GENERAL  ? general(&p, factors, out, err)
+             : c->form == ADAPTER_SCALED ? scaled(&p, factors, out, err)
+             : c->rotation.of_rows       ? turned_rows(&p, factors, out, err)
+                                         : turned_columns(&p, factors, out, err);
+    free(factors);
+    return st;
+}

@@ -1,0 +1,16 @@
+/* The values of an entry's ΔW, as far as they are made of the file alone. */
+#ifndef FLUX1_WEIGHTS_ADAPTER_VALUES_H
+#define FLUX1_WEIGHTS_ADAPTER_VALUES_H
+
+#include "weights/adapter_change.h"
+
+/* scale · ΔW, rows [row, row + rows), columns [col, col + cols), to out[rows·cols]; of ADAPTER_GENERAL scale · x. From
+ * any thread. */
+flux1_status adapter_change_rows(const adapter_change *c, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                                 float *out, flux1_error *err);
+
+/* v·f, columns [col, col + cols), of `rows` rows v[rows][f->rows]; f is a product without a core. */
+flux1_status adapter_factor_times(const float *v, int64_t rows, const adapter_factor *f, int64_t col, int64_t cols,
+                                  float *out, flux1_error *err);
+
+#endif
