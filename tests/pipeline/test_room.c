@@ -123,7 +123,7 @@ static void a_device_with_memory_of_its_own_is_given_all(void **state)
     ops_device *cpu = c->device.device, gpu = {.kind = &ops_cpu_device, .info = {.memory = 1 << 30}};
     const stage_plan p = plan_of(&large);
     session of_sampler = {.mesh = &sampler.head};
-    memory_hold h = {.session = &of_sampler, .plan = &p};
+    memory_hold h = {.session = &of_sampler, .plan = &p, .decoding = 5000};
     const size_t reserve[RANKS] = {1000, 2000};
     c->device.device = &gpu;
     c->holds = &h;
@@ -131,6 +131,7 @@ static void a_device_with_memory_of_its_own_is_given_all(void **state)
     assert_int_equal(memory_reserve(c, &s, &p, NULL, reserve), FLUX1_OK);
     assert_true(n.budget[0] == SIZE_MAX && n.budget[1] == SIZE_MAX && n.arena[0] == 1000 && n.arena[1] == 2000);
     assert_true(texts.calls == 0 && c->kept.bytes == 0 && !h.lowered && sampler.budgets == 0);
+    assert_int_equal(memory_of_sampler(c, &p, &p).samplers, 0); /* they are on the host */
     c->holds = NULL;
     c->device.device = cpu;
     flux1_context_destroy(c);
@@ -153,9 +154,15 @@ static void prompts_and_prepared_weights_may_have_what_is_left(void **state)
     assert_true(texts.room == (2000 - 259) / 16 && c->kept.bytes == 30 + (2000 - 252 - 1400) + 1);
     expect_share(c, &s, 2 * KEPT_UNUSED, NULL, SIZE_MAX);
     assert_int_equal(c->kept.bytes, KEPT_UNUSED + 1);
+    expect_share(c, &s, 100, NULL, 0);
+    assert_int_equal(c->kept.bytes, 30 + 1);
+    numbers most = {.held = {KEPT_UNUSED, 7}};
+    const stage_plan p = plan_of(&large), of_most = plan_of(&most);
+    c->max_memory = 4 * KEPT_UNUSED;
+    assert_int_equal(memory_reserve(c, &s, &of_most, NULL, NULL), FLUX1_OK);
+    assert_int_equal(c->kept.bytes, KEPT_UNUSED + 7 + 1);
     texts.fails = true;
     n.budgets = 0;
-    const stage_plan p = plan_of(&large);
     assert_int_equal(memory_reserve(c, &s, &p, NULL, NULL), FLUX1_ERR_MEMORY);
     assert_int_equal(n.budgets, 0);
     flux1_context_destroy(c);
@@ -174,6 +181,9 @@ static void arenas_stay_as_large_as_they_were_where_there_is_room(void **state)
     c->max_memory = 1702 + KEPT_UNUSED + 65;
     assert_int_equal(memory_reserve(c, &s, &p, NULL, reserve), FLUX1_OK);
     assert_true(n.arena[0] == 130 && n.arena[1] == 95);
+    const size_t first[RANKS] = {165, 60}; /* 65 and none */
+    assert_int_equal(memory_reserve(c, &s, &p, NULL, first), FLUX1_OK);
+    assert_true(n.arena[0] == 165 && n.arena[1] == 60);
     c->max_memory--;
     assert_int_equal(memory_reserve(c, &s, &p, NULL, reserve), FLUX1_OK);
     assert_true(n.arena[0] == 100 && n.arena[1] == 60);
