@@ -2,7 +2,7 @@
 #include "support/golden.h"
 
 #include "mesh/processes.h"
-#include "pipeline/memory.h"
+#include "pipeline/memory_course.h"
 #include "pipeline/text_to_image.h"
 #include "pipeline/team.h"
 
@@ -229,10 +229,36 @@ static void mapped_weights_share_the_room_of_their_host(void **state)
         assert_int_equal(room_of_texts, i == 0 ? 100 : (500 - p.picture) / 16);
     }
     p.picture = 0;
+    const uint64_t before[COUNT] = {infos[0].memory, infos[1].memory, infos[2].memory, infos[3].memory};
     infos[0].memory = infos[1].memory = infos[2].memory = infos[3].memory = c->max_memory = (uint64_t)1 << 40;
     assert_int_equal(memory_reserve(c, &s, &p, NULL, larger), FLUX1_OK);
     assert_true(reserved[0] == 100 && share[0] == SIZE_MAX &&
                 share[7] == SIZE_MAX); /* what others touched is not known */
+    for (int i = 0; i < COUNT; i++)
+        infos[i].memory = before[i];
+    c->processes = c->device.processes = NULL;
+    flux1_context_destroy(c);
+}
+
+/* What one stage leaves to the next is not counted where several processes have it. */
+static void of_several_processes_nothing_is_known_to_stay(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
+    int64_t dummy;
+    size_t little[8], more[8], none[8] = {0};
+    for (int r = 0; r < 8; r++) {
+        little[r] = 10;
+        more[r] = 20;
+    }
+    const stage_plan
+        first = {.arena = more, .scratch = none, .held = little, .block = none, .mapped = none, .in_steps = none},
+        second = {.arena = little, .scratch = none, .held = more, .block = none, .mapped = none, .in_steps = none};
+    const memory_stage stages[] = {{&c->device, &first, NULL}, {&c->device, &second, NULL}};
+    c->processes = c->device.processes = (processes *)&dummy;
+    c->max_memory = 1000;
+    const memory_course course = memory_over(c, stages, 2);
+    assert_true(course.first == 4 * 30 && course.later == 4 * 30); /* of four ranks on a host */
     c->processes = c->device.processes = NULL;
     flux1_context_destroy(c);
 }
@@ -261,6 +287,7 @@ int main(void)
         cmocka_unit_test(samplers_are_counted_host_by_host),
         cmocka_unit_test(ranks_are_those_of_the_process),
         cmocka_unit_test(mapped_weights_share_the_room_of_their_host),
+        cmocka_unit_test(of_several_processes_nothing_is_known_to_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
