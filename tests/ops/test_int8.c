@@ -135,13 +135,109 @@ static void the_largest_quads_are_exact(void **state)
     assert_true(fabsf(ref[0] + 1.5f) < 0.03f && fabsf(ref[1]) < 1e-6f);
 }
 
+static flux1_status create_portable(const ops_config *c, ops **out)
+{
+    setenv("FLUX1_CPU_ISA", "portable", 1);
+    const flux1_status st = ops_cpu_create(c, out);
+    unsetenv("FLUX1_CPU_ISA");
+    return st;
+}
+
+static const struct {
+    const char *name;
+    flux1_status (*create)(const ops_config *, ops **);
+} BACKENDS[] = {{"ref", ops_ref_create}, {"cpu", ops_cpu_create}, {"portable cpu", create_portable}};
+enum { BACKEND_COUNT = sizeof BACKENDS / sizeof *BACKENDS };
+
+/* Values in steps of 1/8 that are not symmetrical, of a matrix of `rows` rows. */
+static void fill(float *values, int rows)
+{
+    for (int i = 0; i < rows * COLS; i++)
+        values[i] = (float)((i * 37 + i / COLS * 11) % 29 - 12) / 8;
+}
+
+static store_tensor matrix_of(float *values, int rows)
+{
+    return (store_tensor){.view = {.type = DTYPE_F32, .dims = 2, .shape = {rows, COLS}, .data = values}};
+}
+
+/* Outputs of one row (col −1) or one column (row −1) are NaN, and all others what they were. */
+static void expect_spoilt(const float *y, const float *clean, int row, int col, const char *what)
+{
+    for (int i = 0; i < ROWS * OUTPUTS; i++) {
+        const bool spoilt = i / OUTPUTS == row || i % OUTPUTS == col;
+        if (spoilt ? !isnan(y[i]) : y[i] != clean[i])
+            fail_msg("%s: row %d, output %d is %g, %g without it", what, i / OUTPUTS, i % OUTPUTS, (double)y[i],
+                     (double)clean[i]);
+    }
+}
+
+/* In the first and the last group, one in between and the shorter last one of rotated rows. */
+static void what_is_not_finite_spoils_its_row_alone(void **state)
+{
+    (void)state;
+    static float x[ROWS * COLS], w[OUTPUTS * COLS];
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const int at[] = {0, 37, 255, 256, COLS - 1};
+    float clean[ROWS * OUTPUTS], y[ROWS * OUTPUTS];
+    const store_tensor in = matrix_of(x, ROWS), weights = matrix_of(w, OUTPUTS);
+    fill(x, ROWS);
+    fill(w, OUTPUTS);
+    for (int c = 0; c < 2 * BACKEND_COUNT; c++) {
+        const int8_kind kind = c % 2 ? INT8_ROTATED : INT8_FINE;
+        product(BACKENDS[c / 2].create, kind, ops_cpu_int8_quads(), &in, &weights, clean);
+        for (int k = 0; k < 3 * 5; k++) {
+            char what[64];
+            snprintf(what, sizeof what, "%s, %s, %g in column %d", BACKENDS[c / 2].name, c % 2 ? "rotated" : "fine",
+                     (double)bad[k / 5], at[k % 5]);
+            float *const of_x = x + 5 * COLS + at[k % 5], *const of_w = w + 3 * COLS + at[k % 5];
+            const float before = *of_x, weight_before = *of_w;
+            *of_x = bad[k / 5];
+            product(BACKENDS[c / 2].create, kind, ops_cpu_int8_quads(), &in, &weights, y);
+            expect_spoilt(y, clean, 5, -1, what);
+            *of_x = before;
+            *of_w = bad[k / 5];
+            product(BACKENDS[c / 2].create, kind, ops_cpu_int8_quads(), &in, &weights, y);
+            expect_spoilt(y, clean, -1, 3, what);
+            *of_w = weight_before;
+        }
+    }
+}
+
+/* Rows of zeros and of values too small for a scale give zeros. What is finite may be too large once it is turned: a
+ * fine row bears it, a rotated one is NaN. */
+static void the_smallest_and_the_largest_values_are_as_defined(void **state)
+{
+    (void)state;
+    static float x[ROWS * COLS], w[OUTPUTS * COLS];
+    float y[ROWS * OUTPUTS];
+    const store_tensor in = matrix_of(x, ROWS), weights = matrix_of(w, OUTPUTS);
+    fill(x, ROWS);
+    for (int i = 0; i < COLS; i++) {
+        x[2 * COLS + i] = 0;
+        x[3 * COLS + i] = 0x1p-110f;
+        x[4 * COLS + i] = 0;
+    }
+    x[4 * COLS + 1] = x[4 * COLS + 2] = x[4 * COLS + 7] = 3e38f; /* signs of all three are + */
+    for (int i = 0; i < OUTPUTS * COLS; i++)
+        w[i] = i % COLS == 1 ? 0.5f : 0.0f;
+    for (int c = 0; c < 2 * BACKEND_COUNT; c++) {
+        const bool rotated = c % 2;
+        product(BACKENDS[c / 2].create, rotated ? INT8_ROTATED : INT8_FINE, ops_cpu_int8_quads(), &in, &weights, y);
+        for (int i = 0; i < OUTPUTS; i++) {
+            assert_true(y[2 * OUTPUTS + i] == 0 && y[3 * OUTPUTS + i] == 0);
+            assert_true(rotated ? isnan(y[4 * OUTPUTS + i]) : fabsf(y[4 * OUTPUTS + i] / 1.5e38f - 1) < 0.01f);
+        }
+    }
+}
+
 /* 127/3 is 42.33 and 127/2 is 63.5, which goes to 64; with a largest magnitude of 127 the scale is 1, and 2.5 and −3.5
  * go to the even neighbour. */
 static void quantising_is_as_defined(void **state)
 {
     (void)state;
     const float values[4] = {3, -1, 0, 1.5f}, even[3] = {127, 2.5f, -3.5f}, tiny[2] = {1e-35f, 0},
-                bad[2] = {1, INFINITY};
+                bad[2] = {1, INFINITY}, none[3] = {NAN, 1, 2};
     int8_t n[4];
     float scale;
     int8_quantise(values, 4, n, &scale);
@@ -153,6 +249,10 @@ static void quantising_is_as_defined(void **state)
     assert_true(n[0] == 0 && scale == 0);
     int8_quantise(bad, 2, n, &scale);
     assert_true(n[0] == 0 && n[1] == 0 && isnan(scale));
+    int8_quantise(none, 3, n, &scale);
+    assert_true(n[0] == 0 && n[1] == 0 && n[2] == 0 && isnan(scale));
+    int8_quantise(&(float){INT8_LEAST}, 1, n, &scale);
+    assert_true(n[0] == 127 && scale == INT8_LEAST / 127);
 }
 
 /* ---- attention ---- */
@@ -212,8 +312,11 @@ static void many_small_weights_count(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quantising_is_as_defined), cmocka_unit_test(many_small_weights_count),
-        cmocka_unit_test(the_largest_quads_are_exact), cmocka_unit_test(a_product_is_as_exact_as_ggmls)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
+                                       cmocka_unit_test(many_small_weights_count),
+                                       cmocka_unit_test(the_largest_quads_are_exact),
+                                       cmocka_unit_test(what_is_not_finite_spoils_its_row_alone),
+                                       cmocka_unit_test(the_smallest_and_the_largest_values_are_as_defined),
+                                       cmocka_unit_test(a_product_is_as_exact_as_ggmls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
