@@ -9,6 +9,7 @@
 
 #include "ops/int8.h"
 #include "ops/ops.h"
+#include "tensor/scale.h"
 #include "weights/store.h"
 
 #include <math.h>
@@ -204,8 +205,8 @@ static void what_is_not_finite_spoils_its_row_alone(void **state)
     }
 }
 
-/* Rows of zeros and of values too small for a scale give zeros. What is finite may be too large once it is turned: a
- * fine row bears it, a rotated one is NaN. */
+/* Rows of zeros and of values too small for a scale give zeros. What is finite may be too large once it is turned, or
+ * once four of a quad are added: a fine row bears it, a rotated one is NaN. */
 static void the_smallest_and_the_largest_values_are_as_defined(void **state)
 {
     (void)state;
@@ -216,17 +217,20 @@ static void the_smallest_and_the_largest_values_are_as_defined(void **state)
     for (int i = 0; i < COLS; i++) {
         x[2 * COLS + i] = 0;
         x[3 * COLS + i] = 0x1p-110f;
-        x[4 * COLS + i] = 0;
+        x[4 * COLS + i] = x[5 * COLS + i] = 0;
     }
+    x[5 * COLS + 1] = 1.2e38f;
     x[4 * COLS + 1] = x[4 * COLS + 2] = x[4 * COLS + 7] = 3e38f; /* signs of all three are + */
     for (int i = 0; i < OUTPUTS * COLS; i++)
         w[i] = i % COLS == 1 ? 0.5f : 0.0f;
     for (int c = 0; c < 2 * BACKEND_COUNT; c++) {
-        const bool rotated = c % 2;
+        const bool rotated = c % 2,
+                   quads = rotated && BACKENDS[c / 2].create != create_portable && ops_cpu_int8_quads();
         product(BACKENDS[c / 2].create, rotated ? INT8_ROTATED : INT8_FINE, ops_cpu_int8_quads(), &in, &weights, y);
         for (int i = 0; i < OUTPUTS; i++) {
             assert_true(y[2 * OUTPUTS + i] == 0 && y[3 * OUTPUTS + i] == 0);
             assert_true(rotated ? isnan(y[4 * OUTPUTS + i]) : fabsf(y[4 * OUTPUTS + i] / 1.5e38f - 1) < 0.01f);
+            assert_true(quads ? isnan(y[5 * OUTPUTS + i]) : fabsf(y[5 * OUTPUTS + i] / 0.6e38f - 1) < 0.01f);
         }
     }
 }
@@ -253,6 +257,84 @@ static void quantising_is_as_defined(void **state)
     assert_true(n[0] == 0 && n[1] == 0 && n[2] == 0 && isnan(scale));
     int8_quantise(&(float){INT8_LEAST}, 1, n, &scale);
     assert_true(n[0] == 127 && scale == INT8_LEAST / 127);
+}
+
+/* ---- numbers that a file has ---- */
+
+/* Of four rows and 128 columns: rows 1 and 2 of `by_rows`, columns from 32 on, beside blocks of Q8_0; below them rows 1
+ * and 2 of `by_factor` beside rows 2 and 3 of by_rows. */
+static void pieces_of_three(const store_tensor *by_rows, const store_tensor *blocks, const store_tensor *by_factor,
+                            weight_recipe *out)
+{
+    const weight_recipe rows = recipe_whole(WEIGHT_LINEAR, by_rows), q8 = recipe_whole(WEIGHT_LINEAR, blocks),
+                        factor = recipe_whole(WEIGHT_LINEAR, by_factor);
+    weight_recipe a = recipe_rows(&rows, 1, 2), c = recipe_rows(&factor, 1, 2), d = recipe_rows(&rows, 2, 2), top,
+                  bottom;
+    a = recipe_cols(&a, 32, 64);
+    d = recipe_cols(&d, 0, 64);
+    ok(recipe_beside(&a, &q8, &top, &err));
+    ok(recipe_beside(&c, &d, &bottom, &err));
+    ok(recipe_stack(&top, &bottom, out, &err));
+}
+
+static void expect_stored(const weight_recipe *r, int64_t row, int64_t col, int64_t count, bool expected)
+{
+    int8_t n[INT8_GROUP];
+    float scale = -1, values[INT8_GROUP];
+    memset(n, 99, sizeof n);
+    if (int8_recipe_stored(r, row, col, count, n, &scale) != expected)
+        fail_msg("row %lld, columns from %lld: %s", (long long)row, (long long)col, expected ? "not found" : "found");
+    ok(recipe_decode(r, row, col, count, values, &err));
+    for (int64_t i = 0; expected && i < count; i++)
+        if (!((float)n[i] * scale == values[i]))
+            fail_msg("row %lld, column %lld: %d times %g, should be %g", (long long)row, (long long)(col + i), n[i],
+                     (double)scale, (double)values[i]);
+    for (int64_t i = expected ? count : 0; i < INT8_GROUP; i++)
+        assert_int_equal(n[i], 99);
+    assert_true(expected || scale == -1);
+}
+
+/* They are what the decoders make of them, divided by the scale; of a group that lies in one piece and has one scale.
+ */
+static void numbers_and_scales_of_files_are_kept(void **state)
+{
+    (void)state;
+    static int8_t of_rows[4 * 96], of_factor[3 * 64];
+    static unsigned char blocks[4 * 34];
+    static float factors[] = {2, 3, 5, 7}, factor = 0.25f;
+    for (int i = 0; i < 4 * 96; i++)
+        of_rows[i] = (int8_t)(i * 37 % 251 - 125);
+    for (int i = 0; i < 3 * 64; i++)
+        of_factor[i] = (int8_t)(i * 53 % 249 - 124);
+    for (int i = 0; i < 4 * 34; i++)
+        blocks[i] = (unsigned char)(i % 34 == 0 ? 0 : i % 34 == 1 ? 0x3c + i / 34 : i * 29); /* f16: 1, 1.25 … */
+    const tensor_scale each = {.kind = SCALE_ROWS,
+                               .factor = {.type = DTYPE_F32, .dims = 1, .shape = {4}, .data = factors},
+                               .constant = 0.5f,
+                               .row = 96},
+                       one = {.kind = SCALE_FACTOR, .factor = {.type = DTYPE_F32, .data = &factor}, .constant = 9},
+                       codes = {.kind = SCALE_CODES};
+    const store_tensor by_rows = {.view = {DTYPE_I8, 2, {4, 96}, of_rows, &each}},
+                       q8 = {.view = {DTYPE_Q8_0, 2, {2, 64}, blocks, NULL}},
+                       by_factor = {.view = {DTYPE_I8, 2, {3, 64}, of_factor, &one}};
+    weight_recipe r;
+    pieces_of_three(&by_rows, &q8, &by_factor, &r);
+    for (int64_t row = 0; row < 4; row++) {
+        for (int64_t col = 0; col < 128; col += INT8_GROUP)
+            expect_stored(&r, row, col, INT8_GROUP, true);
+        expect_stored(&r, row, 48, INT8_GROUP, false); /* in two pieces */
+        expect_stored(&r, row, 64, 20, true);
+        expect_stored(&r, row, 80, INT8_GROUP, row >= 2); /* from the middle of a block of Q8_0 */
+        expect_stored(&r, row, 16, INT8_GROUP, true);
+    }
+    int8_t n[INT8_GROUP];
+    float scale;
+    assert_false(int8_stored(&by_rows.view, 80, INT8_GROUP, n, &scale)); /* two rows */
+    assert_true(int8_stored(&by_rows.view, 64, INT8_GROUP, n, &scale) && scale == 1);
+    const tensor bare = {DTYPE_I8, 2, {4, 96}, of_rows, NULL}, coded = {DTYPE_I8, 2, {4, 96}, of_rows, &codes},
+                 bytes = {DTYPE_U8, 2, {4, 96}, of_rows, &each}, scaled = {DTYPE_Q8_0, 2, {2, 64}, blocks, &one};
+    assert_false(int8_stored(&bare, 0, INT8_GROUP, n, &scale) || int8_stored(&coded, 0, INT8_GROUP, n, &scale) ||
+                 int8_stored(&bytes, 0, INT8_GROUP, n, &scale) || int8_stored(&scaled, 0, INT8_GROUP, n, &scale));
 }
 
 /* ---- attention ---- */
@@ -313,6 +395,7 @@ static void many_small_weights_count(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
+                                       cmocka_unit_test(numbers_and_scales_of_files_are_kept),
                                        cmocka_unit_test(many_small_weights_count),
                                        cmocka_unit_test(the_largest_quads_are_exact),
                                        cmocka_unit_test(what_is_not_finite_spoils_its_row_alone),
