@@ -49,15 +49,14 @@ static const store_tensor *tensor_of(store *s, const char *name, const char *wha
     return t;
 }
 
-static void product(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, bool quads,
-                    const store_tensor *x, const store_tensor *w, float *y)
+static void product_of(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, bool quads,
+                       const store_tensor *x, weight_recipe r, float *y)
 {
     ops *o;
     block *b;
     weight *p;
     act in, out;
     tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, OUTPUTS}, .data = y};
-    weight_recipe r = recipe_whole(WEIGHT_LINEAR, w);
     r.int8 = true;
     for (int i = 0; i < ROWS * OUTPUTS; i++)
         y[i] = NAN;
@@ -73,6 +72,12 @@ static void product(flux1_status (*create)(const ops_config *, ops **), int8_kin
     ok(ops_product(o, in, p, &(epilogue){0}, out));
     ok(ops_download(o, out, &host));
     ops_destroy(o);
+}
+
+static void product(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, bool quads,
+                    const store_tensor *x, const store_tensor *w, float *y)
+{
+    product_of(create, kind, quads, x, recipe_whole(WEIGHT_LINEAR, w), y);
 }
 
 static void hold(store *s, const char *name, const char *device, flux1_status (*create)(const ops_config *, ops **),
@@ -337,6 +342,57 @@ static void numbers_and_scales_of_files_are_kept(void **state)
                  int8_stored(&bytes, 0, INT8_GROUP, n, &scale) || int8_stored(&scaled, 0, INT8_GROUP, n, &scale));
 }
 
+/* Columns up to `end` of one tensor, the others of another. */
+static weight_recipe cut_at(const store_tensor *left, const store_tensor *right, int64_t end)
+{
+    const weight_recipe l = recipe_whole(WEIGHT_LINEAR, left), r = recipe_whole(WEIGHT_LINEAR, right),
+                        a = recipe_cols(&l, 0, end), b = recipe_cols(&r, end, COLS - end);
+    weight_recipe both;
+    ok(recipe_beside(&a, &b, &both, &err));
+    return both;
+}
+
+/* One value of 127 in a row is itself in 8 bits, so that an output is 127 times one weight; quantised again to the
+ * largest of its group, 89 or less, most weights would be others. Also beside floats, and where one group, [32, 64), is
+ * of two tensors. */
+static void products_take_the_numbers_of_files(void **state)
+{
+    (void)state;
+    static float x[ROWS * COLS], factors[OUTPUTS], floats[OUTPUTS * COLS];
+    static int8_t numbers[OUTPUTS * COLS], behind[OUTPUTS * COLS]; /* behind: from column 48 on the same */
+    static const int hot[ROWS] = {0, 29, 40, 58, 87, 116, 145, 174, 203, 232, 261, 319};
+    float y[ROWS * OUTPUTS];
+    for (int i = 0; i < ROWS; i++)
+        x[i * COLS + hot[i]] = 127;
+    for (int i = 0; i < OUTPUTS * COLS; i++) {
+        numbers[i] = (int8_t)(i * 37 % 179 - 89);
+        behind[i] = i % COLS < 48 ? 0 : numbers[i];
+    }
+    for (int i = 0; i < OUTPUTS; i++)
+        factors[i] = (float)(i + 3) / 4;
+    const tensor_scale each = {.kind = SCALE_ROWS,
+                               .factor = {.type = DTYPE_F32, .dims = 1, .shape = {OUTPUTS}, .data = factors},
+                               .constant = 1,
+                               .row = COLS};
+    const store_tensor in = matrix_of(x, ROWS), rest = matrix_of(floats, OUTPUTS),
+                       weights = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, numbers, &each}},
+                       others = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, behind, &each}};
+    const weight_recipe recipes[] = {recipe_whole(WEIGHT_LINEAR, &weights), cut_at(&weights, &rest, 320),
+                                     cut_at(&weights, &others, 48)};
+    for (int c = 0; c < 3 * BACKEND_COUNT; c++) {
+        product_of(BACKENDS[c / 3].create, INT8_FINE, false, &in, recipes[c % 3], y);
+        for (int i = 0; i < ROWS * OUTPUTS; i++) {
+            const int col = hot[i / OUTPUTS], output = i % OUTPUTS;
+            const float right = 127 * (float)numbers[output * COLS + col] * factors[output],
+                        most = c % 3 == 2 && col / INT8_GROUP == 1 ? 127 * 0.36f * factors[output] : /* 89/127/2 */
+                                   1e-6f * fabsf(right);
+            if (!(fabsf(y[i] - right) <= most))
+                fail_msg("%s, recipe %d: column %d, output %d is %g, should be %g", BACKENDS[c / 3].name, c % 3, col,
+                         output, (double)y[i], (double)right);
+        }
+    }
+}
+
 /* ---- attention ---- */
 
 enum { DIM = 128, KEYS = 151 };
@@ -396,6 +452,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
                                        cmocka_unit_test(numbers_and_scales_of_files_are_kept),
+                                       cmocka_unit_test(products_take_the_numbers_of_files),
                                        cmocka_unit_test(many_small_weights_count),
                                        cmocka_unit_test(the_largest_quads_are_exact),
                                        cmocka_unit_test(what_is_not_finite_spoils_its_row_alone),
