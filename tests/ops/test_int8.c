@@ -359,13 +359,15 @@ static void products_take_the_numbers_of_files(void **state)
 {
     (void)state;
     static float x[ROWS * COLS], factors[OUTPUTS], floats[OUTPUTS * COLS];
-    static int8_t numbers[OUTPUTS * COLS], behind[OUTPUTS * COLS]; /* behind: from column 48 on the same */
+    static int8_t numbers[OUTPUTS * COLS], front[OUTPUTS * COLS],
+        behind[OUTPUTS * COLS]; /* the same up to column 48, and from there on */
     static const int hot[ROWS] = {0, 29, 40, 58, 87, 116, 145, 174, 203, 232, 261, 319};
     float y[ROWS * OUTPUTS];
     for (int i = 0; i < ROWS; i++)
         x[i * COLS + hot[i]] = 127;
     for (int i = 0; i < OUTPUTS * COLS; i++) {
         numbers[i] = (int8_t)(i * 37 % 179 - 89);
+        front[i] = i % COLS < 48 ? numbers[i] : 0;
         behind[i] = i % COLS < 48 ? 0 : numbers[i];
     }
     for (int i = 0; i < OUTPUTS; i++)
@@ -376,19 +378,20 @@ static void products_take_the_numbers_of_files(void **state)
                                .row = COLS};
     const store_tensor in = matrix_of(x, ROWS), rest = matrix_of(floats, OUTPUTS),
                        weights = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, numbers, &each}},
-                       others = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, behind, &each}};
+                       left = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, front, &each}},
+                       right = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, behind, &each}};
     const weight_recipe recipes[] = {recipe_whole(WEIGHT_LINEAR, &weights), cut_at(&weights, &rest, 320),
-                                     cut_at(&weights, &others, 48)};
+                                     cut_at(&left, &right, 48)};
     for (int c = 0; c < 3 * BACKEND_COUNT; c++) {
         product_of(BACKENDS[c / 3].create, INT8_FINE, false, &in, recipes[c % 3], y);
         for (int i = 0; i < ROWS * OUTPUTS; i++) {
             const int col = hot[i / OUTPUTS], output = i % OUTPUTS;
-            const float right = 127 * (float)numbers[output * COLS + col] * factors[output],
+            const float wanted = 127 * (float)numbers[output * COLS + col] * factors[output],
                         most = c % 3 == 2 && col / INT8_GROUP == 1 ? 127 * 0.36f * factors[output] : /* 89/127/2 */
-                                   1e-6f * fabsf(right);
-            if (!(fabsf(y[i] - right) <= most))
+                                   1e-6f * fabsf(wanted);
+            if (!(fabsf(y[i] - wanted) <= most))
                 fail_msg("%s, recipe %d: column %d, output %d is %g, should be %g", BACKENDS[c / 3].name, c % 3, col,
-                         output, (double)y[i], (double)right);
+                         output, (double)y[i], (double)wanted);
         }
     }
 }
