@@ -561,6 +561,36 @@ static uint64_t least_memory(flux1_context *c, const flux1_model *m, const flux1
     return enough;
 }
 
+/* A prompt is in memory beside the encoders, and a negative one that was encoded before beside the sampler's stages. */
+static void prompts_of_staged_calls_are_counted(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_text *text;
+    golden_open("dev", "scripts", &g);
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    flux1_generate_params p = g.params;
+    p.prompt = "a ship";
+    assert_int_equal(flux1_encode_text(c, m, &p, &text), FLUX1_OK);
+    const uint64_t bytes = text_bytes_of(m, text->embeds.shape[1]);
+    assert_int_equal(c->run_texts, bytes);
+    flux1_text_free(text);
+    p.negative_prompt = "a ship";
+    p.prompt = "a car";
+    p.true_cfg_scale = 2;
+    flux1_sampler *s = sampler_of(c, m, &p);
+    assert_int_equal(c->run_texts, bytes);
+    flux1_sampler_free(s);
+    p.true_cfg_scale = 1;
+    s = sampler_of(c, m, &p);
+    assert_int_equal(c->run_texts, 0); /* the caller's text is not the context's */
+    flux1_sampler_free(s);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 /* It counts from its creation until it is freed. Its weights leave where a request wants the room; when it goes on
  * alone they come back, and beside another one they leave again behind each step. */
 static void an_open_sampler_lends_its_room(void **state)
@@ -573,10 +603,6 @@ static void an_open_sampler_lends_its_room(void **state)
     golden_open("dev", "scripts", &g);
     flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder);
-    flux1_text *text;
-    assert_int_equal(flux1_encode_text(c, m, &g.params, &text), FLUX1_OK);
-    assert_int_equal(c->run_texts, text_bytes_of(m, (int)text->embeds.shape[1])); /* counted beside the encoders */
-    flux1_text_free(text);
     flux1_image *whole = generate(c, m, &g.params);
     const uint64_t ample = c->max_memory;
     assert_int_equal(bytes_of_samplers(c), 0);
@@ -609,6 +635,9 @@ static void an_open_sampler_lends_its_room(void **state)
     assert_true(same_pixels(image, whole));
     flux1_images_free(image, 1);
     of_a->session->mesh->fn = &mesh_ranks_runner;
+    const int sessions = sessions_of(c);
+    flux1_images_free(generate(c, m, &g.params), 1);
+    assert_int_equal(sessions_of(c), sessions); /* the decoder's was given back */
     flux1_sampler_free(a);
     assert_int_equal(bytes_of_samplers(c), one);
     flux1_sampler_free(b);
@@ -631,6 +660,7 @@ int main(void)
         cmocka_unit_test(models_in_turns_are_not_mixed_up),
         cmocka_unit_test(a_model_at_the_address_of_another_is_told_apart),
         cmocka_unit_test(samplers_and_requests_interleave),
+        cmocka_unit_test(prompts_of_staged_calls_are_counted),
         cmocka_unit_test(an_open_sampler_lends_its_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
