@@ -524,11 +524,13 @@ static void samplers_and_requests_interleave(void **state)
 }
 
 static const mesh_session *watched;
-static int budgets; /* that `watched` was given */
+static int budgets;        /* that `watched` was given */
+static size_t last_budget; /* of any session's first rank */
 
 static void note_budget(mesh_session *s, const size_t *bytes)
 {
     budgets += s == watched;
+    last_budget = bytes[0];
     mesh_ranks_runner.weights_budget(s, bytes);
 }
 
@@ -648,6 +650,36 @@ static void an_open_sampler_lends_its_room(void **state)
     golden_close(&g);
 }
 
+/* By one byte too little for all weights of its stages and its decoder's at once: then its own do not all stay. */
+static void a_sampler_leaves_its_decoder_room(void **state)
+{
+    (void)state;
+    static mesh_runner noting;
+    golden g;
+    golden_open("dev", "scripts", &g);
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    flux1_sampler *s = sampler_of(c, m, &g.params);
+    memory_hold *h = c->holds;
+    c->holds = NULL;
+    const memory_need both = memory_of(c, &c->device, h->plan, h->beside);
+    c->holds = h;
+    assert_true(both.all > both.mapped);
+    flux1_sampler_free(s);
+    noting = mesh_ranks_runner;
+    noting.weights_budget = note_budget;
+    for (session *of = c->sessions; of; of = of->next)
+        of->mesh->fn = &noting;
+    flux1_sampler_free(sampler_of(c, m, &g.params));
+    assert_int_equal(last_budget, SIZE_MAX);
+    c->max_memory = memory_total(both) - both.mapped + both.all - 1;
+    flux1_sampler_free(sampler_of(c, m, &g.params));
+    assert_true(last_budget < both.all);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -662,6 +694,7 @@ int main(void)
         cmocka_unit_test(samplers_and_requests_interleave),
         cmocka_unit_test(prompts_of_staged_calls_are_counted),
         cmocka_unit_test(an_open_sampler_lends_its_room),
+        cmocka_unit_test(a_sampler_leaves_its_decoder_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
