@@ -38,7 +38,7 @@ add_test(NAME mesh_processes_network COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/me
 set_tests_properties(mesh_processes_network PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
                      ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
 
-target_link_options(pipeline_test_hosts PRIVATE -Wl,--wrap=processes_count,--wrap=processes_index -Wl,--wrap=processes_info,--wrap=processes_ranks)
+target_link_options(pipeline_test_hosts PRIVATE -Wl,--wrap=processes_count,--wrap=processes_index -Wl,--wrap=processes_info,--wrap=processes_ranks,--wrap=session_reserve,--wrap=text_cache_limit)
 
 # the pipeline
 add_executable(pipeline_processes pipeline/test_processes.c)

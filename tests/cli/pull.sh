@@ -178,6 +178,29 @@ h.snapshot_download("org/flux", allow_patterns=sys.argv[1:])' $tree 2>../err || 
     plainly "$work/plain" 0 "no links, after huggingface_hub"
 fi
 rm -rf cache
+words bare # two files share a blob, and nobody says its size: what lies there of one tells nothing of the other
+mkdir "$work/repos/org/pair"
+cp "$original/tokenizer/vocab.json" "$work/repos/org/pair/a.json"
+cp "$original/tokenizer/vocab.json" "$work/repos/org/pair/b.json"
+pair=cache/models--org--pair/snapshots/$commit
+both() { # bytes that come, what
+    LD_PRELOAD=$NO_LINKS flux1 pull org/pair --file '*.json' --cache-dir cache --json
+    expect_status 0 "$2"
+    for file in a.json b.json; do
+        cmp -s "$work/repos/org/pair/$file" $pair/$file || fail "$2: $file is not what the hub has"
+    done
+    [ "$("$VALUE" bytes_received <../out)" -eq "$1" ] && [ "$("$VALUE" bytes <../out)" -eq 8000 ] || fail "$2: $(cat ../out)"
+}
+both 8000 "a pair"
+both 0 "a pair, again"
+rm $pair/b.json
+both 8000 "a pair, one lost"
+echo cut >$pair/a.json
+both 8000 "a pair, one cut"
+echo cut >$pair/a.json
+rm $pair/b.json
+both 8000 "a pair, one cut and one lost"
+rm -rf cache
 
 # ---- servers that differ ----
 for mode_words in noranges direct "direct noranges" renamed bare "bare noranges" "renamed direct"; do

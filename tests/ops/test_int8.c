@@ -9,6 +9,7 @@
 
 #include "ops/int8.h"
 #include "ops/ops.h"
+#include "tensor/scale.h"
 #include "weights/store.h"
 
 #include <math.h>
@@ -48,15 +49,14 @@ static const store_tensor *tensor_of(store *s, const char *name, const char *wha
     return t;
 }
 
-static void product(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, bool quads,
-                    const store_tensor *x, const store_tensor *w, float *y)
+static void product_of(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, bool quads,
+                       const store_tensor *x, weight_recipe r, float *y)
 {
     ops *o;
     block *b;
     weight *p;
     act in, out;
     tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, OUTPUTS}, .data = y};
-    weight_recipe r = recipe_whole(WEIGHT_LINEAR, w);
     r.int8 = true;
     for (int i = 0; i < ROWS * OUTPUTS; i++)
         y[i] = NAN;
@@ -72,6 +72,12 @@ static void product(flux1_status (*create)(const ops_config *, ops **), int8_kin
     ok(ops_product(o, in, p, &(epilogue){0}, out));
     ok(ops_download(o, out, &host));
     ops_destroy(o);
+}
+
+static void product(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, bool quads,
+                    const store_tensor *x, const store_tensor *w, float *y)
+{
+    product_of(create, kind, quads, x, recipe_whole(WEIGHT_LINEAR, w), y);
 }
 
 static void hold(store *s, const char *name, const char *device, flux1_status (*create)(const ops_config *, ops **),
@@ -135,13 +141,112 @@ static void the_largest_quads_are_exact(void **state)
     assert_true(fabsf(ref[0] + 1.5f) < 0.03f && fabsf(ref[1]) < 1e-6f);
 }
 
+static flux1_status create_portable(const ops_config *c, ops **out)
+{
+    setenv("FLUX1_CPU_ISA", "portable", 1);
+    const flux1_status st = ops_cpu_create(c, out);
+    unsetenv("FLUX1_CPU_ISA");
+    return st;
+}
+
+static const struct {
+    const char *name;
+    flux1_status (*create)(const ops_config *, ops **);
+} BACKENDS[] = {{"ref", ops_ref_create}, {"cpu", ops_cpu_create}, {"portable cpu", create_portable}};
+enum { BACKEND_COUNT = sizeof BACKENDS / sizeof *BACKENDS };
+
+/* Values in steps of 1/8 that are not symmetrical, of a matrix of `rows` rows. */
+static void fill(float *values, int rows)
+{
+    for (int i = 0; i < rows * COLS; i++)
+        values[i] = (float)((i * 37 + i / COLS * 11) % 29 - 12) / 8;
+}
+
+static store_tensor matrix_of(float *values, int rows)
+{
+    return (store_tensor){.view = {.type = DTYPE_F32, .dims = 2, .shape = {rows, COLS}, .data = values}};
+}
+
+/* Outputs of one row (col −1) or one column (row −1) are NaN, and all others what they were. */
+static void expect_spoilt(const float *y, const float *clean, int row, int col, const char *what)
+{
+    for (int i = 0; i < ROWS * OUTPUTS; i++) {
+        const bool spoilt = i / OUTPUTS == row || i % OUTPUTS == col;
+        if (spoilt ? !isnan(y[i]) : y[i] != clean[i])
+            fail_msg("%s: row %d, output %d is %g, %g without it", what, i / OUTPUTS, i % OUTPUTS, (double)y[i],
+                     (double)clean[i]);
+    }
+}
+
+/* In the first and the last group, one in between and the shorter last one of rotated rows. */
+static void what_is_not_finite_spoils_its_row_alone(void **state)
+{
+    (void)state;
+    static float x[ROWS * COLS], w[OUTPUTS * COLS];
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const int at[] = {0, 37, 255, 256, COLS - 1};
+    float clean[ROWS * OUTPUTS], y[ROWS * OUTPUTS];
+    const store_tensor in = matrix_of(x, ROWS), weights = matrix_of(w, OUTPUTS);
+    fill(x, ROWS);
+    fill(w, OUTPUTS);
+    for (int c = 0; c < 2 * BACKEND_COUNT; c++) {
+        const int8_kind kind = c % 2 ? INT8_ROTATED : INT8_FINE;
+        product(BACKENDS[c / 2].create, kind, ops_cpu_int8_quads(), &in, &weights, clean);
+        for (int k = 0; k < 3 * 5; k++) {
+            char what[64];
+            snprintf(what, sizeof what, "%s, %s, %g in column %d", BACKENDS[c / 2].name, c % 2 ? "rotated" : "fine",
+                     (double)bad[k / 5], at[k % 5]);
+            float *const of_x = x + 5 * COLS + at[k % 5], *const of_w = w + 3 * COLS + at[k % 5];
+            const float before = *of_x, weight_before = *of_w;
+            *of_x = bad[k / 5];
+            product(BACKENDS[c / 2].create, kind, ops_cpu_int8_quads(), &in, &weights, y);
+            expect_spoilt(y, clean, 5, -1, what);
+            *of_x = before;
+            *of_w = bad[k / 5];
+            product(BACKENDS[c / 2].create, kind, ops_cpu_int8_quads(), &in, &weights, y);
+            expect_spoilt(y, clean, -1, 3, what);
+            *of_w = weight_before;
+        }
+    }
+}
+
+/* Rows of zeros and of values too small for a scale give zeros. What is finite may be too large once it is turned, or
+ * once four of a quad are added: a fine row bears it, a rotated one is NaN. */
+static void the_smallest_and_the_largest_values_are_as_defined(void **state)
+{
+    (void)state;
+    static float x[ROWS * COLS], w[OUTPUTS * COLS];
+    float y[ROWS * OUTPUTS];
+    const store_tensor in = matrix_of(x, ROWS), weights = matrix_of(w, OUTPUTS);
+    fill(x, ROWS);
+    for (int i = 0; i < COLS; i++) {
+        x[2 * COLS + i] = 0;
+        x[3 * COLS + i] = 0x1p-110f;
+        x[4 * COLS + i] = x[5 * COLS + i] = 0;
+    }
+    x[5 * COLS + 1] = 1.2e38f;
+    x[4 * COLS + 1] = x[4 * COLS + 2] = x[4 * COLS + 7] = 3e38f; /* signs of all three are + */
+    for (int i = 0; i < OUTPUTS * COLS; i++)
+        w[i] = i % COLS == 1 ? 0.5f : 0.0f;
+    for (int c = 0; c < 2 * BACKEND_COUNT; c++) {
+        const bool rotated = c % 2,
+                   quads = rotated && BACKENDS[c / 2].create != create_portable && ops_cpu_int8_quads();
+        product(BACKENDS[c / 2].create, rotated ? INT8_ROTATED : INT8_FINE, ops_cpu_int8_quads(), &in, &weights, y);
+        for (int i = 0; i < OUTPUTS; i++) {
+            assert_true(y[2 * OUTPUTS + i] == 0 && y[3 * OUTPUTS + i] == 0);
+            assert_true(rotated ? isnan(y[4 * OUTPUTS + i]) : fabsf(y[4 * OUTPUTS + i] / 1.5e38f - 1) < 0.01f);
+            assert_true(quads ? isnan(y[5 * OUTPUTS + i]) : fabsf(y[5 * OUTPUTS + i] / 0.6e38f - 1) < 0.01f);
+        }
+    }
+}
+
 /* 127/3 is 42.33 and 127/2 is 63.5, which goes to 64; with a largest magnitude of 127 the scale is 1, and 2.5 and −3.5
  * go to the even neighbour. */
 static void quantising_is_as_defined(void **state)
 {
     (void)state;
     const float values[4] = {3, -1, 0, 1.5f}, even[3] = {127, 2.5f, -3.5f}, tiny[2] = {1e-35f, 0},
-                bad[2] = {1, INFINITY};
+                bad[2] = {1, INFINITY}, none[3] = {NAN, 1, 2};
     int8_t n[4];
     float scale;
     int8_quantise(values, 4, n, &scale);
@@ -153,6 +258,142 @@ static void quantising_is_as_defined(void **state)
     assert_true(n[0] == 0 && scale == 0);
     int8_quantise(bad, 2, n, &scale);
     assert_true(n[0] == 0 && n[1] == 0 && isnan(scale));
+    int8_quantise(none, 3, n, &scale);
+    assert_true(n[0] == 0 && n[1] == 0 && n[2] == 0 && isnan(scale));
+    int8_quantise(&(float){INT8_LEAST}, 1, n, &scale);
+    assert_true(n[0] == 127 && scale == INT8_LEAST / 127);
+}
+
+/* ---- numbers that a file has ---- */
+
+/* Of four rows and 128 columns: rows 1 and 2 of `by_rows`, columns from 32 on, beside blocks of Q8_0; below them rows 1
+ * and 2 of `by_factor` beside rows 2 and 3 of by_rows. */
+static void pieces_of_three(const store_tensor *by_rows, const store_tensor *blocks, const store_tensor *by_factor,
+                            weight_recipe *out)
+{
+    const weight_recipe rows = recipe_whole(WEIGHT_LINEAR, by_rows), q8 = recipe_whole(WEIGHT_LINEAR, blocks),
+                        factor = recipe_whole(WEIGHT_LINEAR, by_factor);
+    weight_recipe a = recipe_rows(&rows, 1, 2), c = recipe_rows(&factor, 1, 2), d = recipe_rows(&rows, 2, 2), top,
+                  bottom;
+    a = recipe_cols(&a, 32, 64);
+    d = recipe_cols(&d, 0, 64);
+    ok(recipe_beside(&a, &q8, &top, &err));
+    ok(recipe_beside(&c, &d, &bottom, &err));
+    ok(recipe_stack(&top, &bottom, out, &err));
+}
+
+static void expect_stored(const weight_recipe *r, int64_t row, int64_t col, int64_t count, bool expected)
+{
+    int8_t n[INT8_GROUP];
+    float scale = -1, values[INT8_GROUP];
+    memset(n, 99, sizeof n);
+    if (int8_recipe_stored(r, row, col, count, n, &scale) != expected)
+        fail_msg("row %lld, columns from %lld: %s", (long long)row, (long long)col, expected ? "not found" : "found");
+    ok(recipe_decode(r, row, col, count, values, &err));
+    for (int64_t i = 0; expected && i < count; i++)
+        if (!((float)n[i] * scale == values[i]))
+            fail_msg("row %lld, column %lld: %d times %g, should be %g", (long long)row, (long long)(col + i), n[i],
+                     (double)scale, (double)values[i]);
+    for (int64_t i = expected ? count : 0; i < INT8_GROUP; i++)
+        assert_int_equal(n[i], 99);
+    assert_true(expected || scale == -1);
+}
+
+/* They are what the decoders make of them, divided by the scale; of a group that lies in one piece and has one scale.
+ */
+static void numbers_and_scales_of_files_are_kept(void **state)
+{
+    (void)state;
+    static int8_t of_rows[4 * 96], of_factor[3 * 64];
+    static unsigned char blocks[4 * 34];
+    static float factors[] = {2, 3, 5, 7}, factor = 0.25f;
+    for (int i = 0; i < 4 * 96; i++)
+        of_rows[i] = (int8_t)(i * 37 % 251 - 125);
+    for (int i = 0; i < 3 * 64; i++)
+        of_factor[i] = (int8_t)(i * 53 % 249 - 124);
+    for (int i = 0; i < 4 * 34; i++)
+        blocks[i] = (unsigned char)(i % 34 == 0 ? 0 : i % 34 == 1 ? 0x3c + i / 34 : i * 29); /* f16: 1, 1.25 … */
+    const tensor_scale each = {.kind = SCALE_ROWS,
+                               .factor = {.type = DTYPE_F32, .dims = 1, .shape = {4}, .data = factors},
+                               .constant = 0.5f,
+                               .row = 96},
+                       one = {.kind = SCALE_FACTOR, .factor = {.type = DTYPE_F32, .data = &factor}, .constant = 9},
+                       codes = {.kind = SCALE_CODES};
+    const store_tensor by_rows = {.view = {DTYPE_I8, 2, {4, 96}, of_rows, &each}},
+                       q8 = {.view = {DTYPE_Q8_0, 2, {2, 64}, blocks, NULL}},
+                       by_factor = {.view = {DTYPE_I8, 2, {3, 64}, of_factor, &one}};
+    weight_recipe r;
+    pieces_of_three(&by_rows, &q8, &by_factor, &r);
+    for (int64_t row = 0; row < 4; row++) {
+        for (int64_t col = 0; col < 128; col += INT8_GROUP)
+            expect_stored(&r, row, col, INT8_GROUP, true);
+        expect_stored(&r, row, 48, INT8_GROUP, false); /* in two pieces */
+        expect_stored(&r, row, 64, 20, true);
+        expect_stored(&r, row, 80, INT8_GROUP, row >= 2); /* from the middle of a block of Q8_0 */
+        expect_stored(&r, row, 16, INT8_GROUP, true);
+    }
+    int8_t n[INT8_GROUP];
+    float scale;
+    assert_false(int8_stored(&by_rows.view, 80, INT8_GROUP, n, &scale)); /* two rows */
+    assert_true(int8_stored(&by_rows.view, 64, INT8_GROUP, n, &scale) && scale == 1);
+    const tensor bare = {DTYPE_I8, 2, {4, 96}, of_rows, NULL}, coded = {DTYPE_I8, 2, {4, 96}, of_rows, &codes},
+                 bytes = {DTYPE_U8, 2, {4, 96}, of_rows, &each}, scaled = {DTYPE_Q8_0, 2, {2, 64}, blocks, &one};
+    assert_false(int8_stored(&bare, 0, INT8_GROUP, n, &scale) || int8_stored(&coded, 0, INT8_GROUP, n, &scale) ||
+                 int8_stored(&bytes, 0, INT8_GROUP, n, &scale) || int8_stored(&scaled, 0, INT8_GROUP, n, &scale));
+}
+
+/* Columns up to `end` of one tensor, the others of another. */
+static weight_recipe cut_at(const store_tensor *left, const store_tensor *right, int64_t end)
+{
+    const weight_recipe l = recipe_whole(WEIGHT_LINEAR, left), r = recipe_whole(WEIGHT_LINEAR, right),
+                        a = recipe_cols(&l, 0, end), b = recipe_cols(&r, end, COLS - end);
+    weight_recipe both;
+    ok(recipe_beside(&a, &b, &both, &err));
+    return both;
+}
+
+/* One value of 127 in a row is itself in 8 bits, so that an output is 127 times one weight; quantised again to the
+ * largest of its group, 89 or less, most weights would be others. Also beside floats, and where one group, [32, 64), is
+ * of two tensors. */
+static void products_take_the_numbers_of_files(void **state)
+{
+    (void)state;
+    static float x[ROWS * COLS], factors[OUTPUTS], floats[OUTPUTS * COLS];
+    static int8_t numbers[OUTPUTS * COLS], front[OUTPUTS * COLS],
+        behind[OUTPUTS * COLS]; /* the same up to column 48, and from there on */
+    static const int hot[ROWS] = {0, 29, 40, 58, 87, 116, 145, 174, 203, 232, 261, 319};
+    float y[ROWS * OUTPUTS];
+    for (int i = 0; i < ROWS; i++)
+        x[i * COLS + hot[i]] = 127;
+    for (int i = 0; i < OUTPUTS * COLS; i++) {
+        numbers[i] = (int8_t)(i * 37 % 179 - 89);
+        front[i] = i % COLS < 48 ? numbers[i] : 0;
+        behind[i] = i % COLS < 48 ? 0 : numbers[i];
+    }
+    for (int i = 0; i < OUTPUTS; i++)
+        factors[i] = (float)(i + 3) / 4;
+    const tensor_scale each = {.kind = SCALE_ROWS,
+                               .factor = {.type = DTYPE_F32, .dims = 1, .shape = {OUTPUTS}, .data = factors},
+                               .constant = 1,
+                               .row = COLS};
+    const store_tensor in = matrix_of(x, ROWS), rest = matrix_of(floats, OUTPUTS),
+                       weights = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, numbers, &each}},
+                       left = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, front, &each}},
+                       right = {.view = {DTYPE_I8, 2, {OUTPUTS, COLS}, behind, &each}};
+    const weight_recipe recipes[] = {recipe_whole(WEIGHT_LINEAR, &weights), cut_at(&weights, &rest, 320),
+                                     cut_at(&left, &right, 48)};
+    for (int c = 0; c < 3 * BACKEND_COUNT; c++) {
+        product_of(BACKENDS[c / 3].create, INT8_FINE, false, &in, recipes[c % 3], y);
+        for (int i = 0; i < ROWS * OUTPUTS; i++) {
+            const int col = hot[i / OUTPUTS], output = i % OUTPUTS;
+            const float wanted = 127 * (float)numbers[output * COLS + col] * factors[output],
+                        most = c % 3 == 2 && col / INT8_GROUP == 1 ? 127 * 0.36f * factors[output] : /* 89/127/2 */
+                                   1e-6f * fabsf(wanted);
+            if (!(fabsf(y[i] - wanted) <= most))
+                fail_msg("%s, recipe %d: column %d, output %d is %g, should be %g", BACKENDS[c / 3].name, c % 3, col,
+                         output, (double)y[i], (double)wanted);
+        }
+    }
 }
 
 /* ---- attention ---- */
@@ -212,8 +453,13 @@ static void many_small_weights_count(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quantising_is_as_defined), cmocka_unit_test(many_small_weights_count),
-        cmocka_unit_test(the_largest_quads_are_exact), cmocka_unit_test(a_product_is_as_exact_as_ggmls)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
+                                       cmocka_unit_test(numbers_and_scales_of_files_are_kept),
+                                       cmocka_unit_test(products_take_the_numbers_of_files),
+                                       cmocka_unit_test(many_small_weights_count),
+                                       cmocka_unit_test(the_largest_quads_are_exact),
+                                       cmocka_unit_test(what_is_not_finite_spoils_its_row_alone),
+                                       cmocka_unit_test(the_smallest_and_the_largest_values_are_as_defined),
+                                       cmocka_unit_test(a_product_is_as_exact_as_ggmls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

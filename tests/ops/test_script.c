@@ -116,6 +116,18 @@ static void an_operand_that_some_leave_out(void **state)
              "conv in=a0 top=a3?tp(0,1,1) bottom=a2?tp(1,1,0)[tp(0,1,0)+tp(0,2,0)] w=w0 stride=1 out=a1\n");
 }
 
+/* Each rank's list has texts of its own, so the same name may lie elsewhere in it; other names are other lines. */
+static void names_are_compared_as_texts(void **state)
+{
+    (void)state;
+    folds_to(
+        1, 2,
+        (const char *const[]){"input name=latent out=a0\nblock block=b0 name=ends\n", "block block=b0 name=ends\n"},
+        "@0 input name=latent out=a0\nblock block=b0 name=ends\n");
+    folds_to(2, 1, (const char *const[]){"input name=x out=a0\n", "input name=y out=a0\n"},
+             "@0 input name=x out=a0\n@1 input name=y out=a0\n");
+}
+
 /* Everything of one rank's activation and a window of another's: both are numbers then. */
 static void windows_that_are_everything_on_some(void **state)
 {
@@ -190,6 +202,7 @@ int main(void)
         cmocka_unit_test(lines_of_some_stand_before_the_next_that_all_have),
         cmocka_unit_test(lists_of_different_length),
         cmocka_unit_test(an_operand_that_some_leave_out),
+        cmocka_unit_test(names_are_compared_as_texts),
         cmocka_unit_test(windows_that_are_everything_on_some),
         cmocka_unit_test(a_rank_sees_its_own_numbers),
         cmocka_unit_test(marks_that_are_not_released_are_taken_out),

@@ -2,7 +2,9 @@
  * carried over, what a context keeps open is found again and never mixed up. */
 #include "support/golden.h"
 
-#include "pipeline/session.h"
+#include "mesh/runner.h"
+#include "pipeline/memory.h"
+#include "pipeline/text_to_image.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -521,6 +523,163 @@ static void samplers_and_requests_interleave(void **state)
     }
 }
 
+static const mesh_session *watched;
+static int budgets;        /* that `watched` was given */
+static size_t last_budget; /* of any session's first rank */
+
+static void note_budget(mesh_session *s, const size_t *bytes)
+{
+    budgets += s == watched;
+    last_budget = bytes[0];
+    mesh_ranks_runner.weights_budget(s, bytes);
+}
+
+static size_t bytes_of_samplers(const flux1_context *c) { return memory_of(c, &c->device, NULL, NULL).samplers; }
+
+static flux1_sampler *sampler_of(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
+{
+    flux1_text *text;
+    flux1_sampler *s;
+    assert_int_equal(flux1_encode_text(c, m, p, &text), FLUX1_OK);
+    if (flux1_sampler_create(c, m, text, p, &s) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    flux1_text_free(text);
+    return s;
+}
+
+/* The least that a request is made with, to 16 KiB. */
+static uint64_t least_memory(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
+{
+    uint64_t refused = 0, enough = (uint64_t)32 << 20;
+    while (enough - refused > 16384) {
+        flux1_image *image = NULL;
+        c->max_memory = refused + (enough - refused) / 2;
+        if (flux1_generate(c, m, p, &image) == FLUX1_OK)
+            enough = c->max_memory;
+        else
+            refused = c->max_memory;
+        flux1_images_free(image, 1);
+    }
+    return enough;
+}
+
+/* A prompt is in memory beside the encoders, and a negative one that was encoded before beside the sampler's stages. */
+static void prompts_of_staged_calls_are_counted(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_text *text;
+    golden_open("dev", "scripts", &g);
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    flux1_generate_params p = g.params;
+    p.prompt = "a ship";
+    assert_int_equal(flux1_encode_text(c, m, &p, &text), FLUX1_OK);
+    const uint64_t bytes = text_bytes_of(m, text->embeds.shape[1]);
+    assert_int_equal(c->run_texts, bytes);
+    flux1_text_free(text);
+    p.negative_prompt = "a ship";
+    p.prompt = "a car";
+    p.true_cfg_scale = 2;
+    flux1_sampler *s = sampler_of(c, m, &p);
+    assert_int_equal(c->run_texts, bytes);
+    flux1_sampler_free(s);
+    p.true_cfg_scale = 1;
+    s = sampler_of(c, m, &p);
+    assert_int_equal(c->run_texts, 0); /* the caller's text is not the context's */
+    flux1_sampler_free(s);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
+/* It counts from its creation until it is freed. Its weights leave where a request wants the room; when it goes on
+ * alone they come back, and beside another one they leave again behind each step. */
+static void an_open_sampler_lends_its_room(void **state)
+{
+    (void)state;
+    static mesh_runner noting;
+    golden g;
+    flux1_image *image;
+    int left;
+    golden_open("dev", "scripts", &g);
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    flux1_image *whole = generate(c, m, &g.params);
+    const uint64_t ample = c->max_memory;
+    assert_int_equal(bytes_of_samplers(c), 0);
+    flux1_sampler *a = sampler_of(c, m, &g.params);
+    memory_hold *of_a = c->holds;
+    const size_t one = bytes_of_samplers(c);
+    assert_true(one > 0 && of_a && of_a->plan->mapped[0] > of_a->plan->block[0]);
+    flux1_images_free(generate(c, m, &g.params), 1);
+    assert_false(of_a->lowered);
+    const uint64_t least = least_memory(c, m, &g.params);
+    c->max_memory = least;
+    flux1_images_free(generate(c, m, &g.params), 1);
+    assert_true(of_a->lowered);
+    assert_int_equal(flux1_sampler_step(a, &left), FLUX1_OK);
+    assert_false(of_a->lowered);
+    c->max_memory = ample;
+    flux1_sampler *b = sampler_of(c, m, &g.params);
+    memory_hold *of_b = c->holds;
+    assert_true(of_b != of_a && bytes_of_samplers(c) == 2 * one);
+    of_a->lowered = true;
+    noting = mesh_ranks_runner;
+    noting.weights_budget = note_budget;
+    watched = of_a->session->mesh;
+    of_a->session->mesh->fn = &noting;
+    assert_int_equal(flux1_sampler_step(a, &left), FLUX1_OK);
+    assert_true(of_a->lowered && of_b->lowered && budgets == 1);
+    while (left > 0)
+        assert_int_equal(flux1_sampler_step(a, &left), FLUX1_OK);
+    assert_int_equal(flux1_sampler_decode(a, &image), FLUX1_OK);
+    assert_true(same_pixels(image, whole));
+    flux1_images_free(image, 1);
+    of_a->session->mesh->fn = &mesh_ranks_runner;
+    const int sessions = sessions_of(c);
+    flux1_images_free(generate(c, m, &g.params), 1);
+    assert_int_equal(sessions_of(c), sessions); /* the decoder's was given back */
+    flux1_sampler_free(a);
+    assert_int_equal(bytes_of_samplers(c), one);
+    flux1_sampler_free(b);
+    assert_true(bytes_of_samplers(c) == 0 && !c->holds);
+    flux1_images_free(whole, 1);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
+/* By one byte too little for all weights of its stages and its decoder's at once: then its own do not all stay. */
+static void a_sampler_leaves_its_decoder_room(void **state)
+{
+    (void)state;
+    static mesh_runner noting;
+    golden g;
+    golden_open("dev", "scripts", &g);
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    flux1_sampler *s = sampler_of(c, m, &g.params);
+    memory_hold *h = c->holds;
+    c->holds = NULL;
+    const memory_need both = memory_of(c, &c->device, h->plan, h->beside);
+    c->holds = h;
+    assert_true(both.all > both.mapped);
+    flux1_sampler_free(s);
+    noting = mesh_ranks_runner;
+    noting.weights_budget = note_budget;
+    for (session *of = c->sessions; of; of = of->next)
+        of->mesh->fn = &noting;
+    flux1_sampler_free(sampler_of(c, m, &g.params));
+    assert_int_equal(last_budget, SIZE_MAX);
+    c->max_memory = memory_total(both) - both.mapped + both.all - 1;
+    flux1_sampler_free(sampler_of(c, m, &g.params));
+    assert_true(last_budget < both.all);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,6 +692,9 @@ int main(void)
         cmocka_unit_test(models_in_turns_are_not_mixed_up),
         cmocka_unit_test(a_model_at_the_address_of_another_is_told_apart),
         cmocka_unit_test(samplers_and_requests_interleave),
+        cmocka_unit_test(prompts_of_staged_calls_are_counted),
+        cmocka_unit_test(an_open_sampler_lends_its_room),
+        cmocka_unit_test(a_sampler_leaves_its_decoder_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 #include "support/golden.h"
 
 #include "mesh/processes.h"
-#include "pipeline/memory.h"
+#include "pipeline/memory_course.h"
 #include "pipeline/text_to_image.h"
 #include "pipeline/team.h"
 
@@ -171,6 +171,98 @@ static void samplers_are_counted_host_by_host(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- what is handed out ---- */
+
+flux1_status __wrap_session_reserve(flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights);
+flux1_status __wrap_text_cache_limit(flux1_context *c, uint64_t room);
+
+static size_t reserved[8], share[8];
+static uint64_t room_of_texts;
+
+flux1_status __wrap_session_reserve(flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights)
+{
+    (void)c, (void)s;
+    memcpy(reserved, arena_bytes, sizeof reserved);
+    memcpy(share, weights, sizeof share);
+    return FLUX1_OK;
+}
+flux1_status __wrap_text_cache_limit(flux1_context *c, uint64_t room)
+{
+    return (void)c, room_of_texts = room, FLUX1_OK;
+}
+
+/* Ranks 0, 1, 4 and 5 are on the first host, which has 900 bytes, the others on the second, which has 600. On each 400
+ * are fixed, 200 more on the first for the picture, and 400 are mapped, 40 of them beside. Prompts lie on the first. */
+static void mapped_weights_share_the_room_of_their_host(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
+    int64_t dummy;
+    size_t activations[8], mapped[8], few[8], none[8] = {0}, larger[8];
+    stage_plan p = {.arena = activations,
+                    .scratch = none,
+                    .held = none,
+                    .block = none,
+                    .mapped = mapped,
+                    .in_steps = none},
+               beside = {.arena = none, .scratch = none, .held = none, .block = none, .mapped = few, .in_steps = none};
+    session s = {.device = &c->device};
+    for (int r = 0; r < 8; r++) {
+        activations[r] = 100;
+        larger[r] = 101;
+        mapped[r] = 90;
+        few[r] = 10;
+    }
+    c->processes = c->device.processes = (processes *)&dummy;
+    c->max_memory = 1000;
+    static const struct {
+        size_t picture, first, second;
+    } cases[] = {{0, SIZE_MAX, (200 - 40) / 4}, {200, (300 - 40) / 4, (200 - 40) / 4}, {480, 0, (200 - 40) / 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        p.picture = cases[i].picture;
+        assert_int_equal(memory_reserve(c, &s, &p, &beside, larger), FLUX1_OK);
+        for (int r = 0; r < 8; r++) {
+            if (share[r] != (r / 2 % 2 ? cases[i].second : cases[i].first))
+                fail_msg("case %zu: %zu bytes for rank %d", i, share[r], r);
+            assert_int_equal(reserved[r], 100);
+        }
+        assert_int_equal(room_of_texts, i == 0 ? 100 : (500 - p.picture) / 16);
+    }
+    p.picture = 0;
+    const uint64_t before[COUNT] = {infos[0].memory, infos[1].memory, infos[2].memory, infos[3].memory};
+    infos[0].memory = infos[1].memory = infos[2].memory = infos[3].memory = c->max_memory = (uint64_t)1 << 40;
+    assert_int_equal(memory_reserve(c, &s, &p, NULL, larger), FLUX1_OK);
+    assert_true(reserved[0] == 100 && share[0] == SIZE_MAX &&
+                share[7] == SIZE_MAX); /* what others touched is not known */
+    for (int i = 0; i < COUNT; i++)
+        infos[i].memory = before[i];
+    c->processes = c->device.processes = NULL;
+    flux1_context_destroy(c);
+}
+
+/* What one stage leaves to the next is not counted where several processes have it. */
+static void of_several_processes_nothing_is_known_to_stay(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
+    int64_t dummy;
+    size_t little[8], more[8], none[8] = {0};
+    for (int r = 0; r < 8; r++) {
+        little[r] = 10;
+        more[r] = 20;
+    }
+    const stage_plan
+        first = {.arena = more, .scratch = none, .held = little, .block = none, .mapped = none, .in_steps = none},
+        second = {.arena = little, .scratch = none, .held = more, .block = none, .mapped = none, .in_steps = none};
+    const memory_stage stages[] = {{&c->device, &first, NULL}, {&c->device, &second, NULL}};
+    c->processes = c->device.processes = (processes *)&dummy;
+    c->max_memory = 1000;
+    const memory_course course = memory_over(c, stages, 2);
+    assert_true(course.first == 4 * 30 && course.later == 4 * 30); /* of four ranks on a host */
+    c->processes = c->device.processes = NULL;
+    flux1_context_destroy(c);
+}
+
 static void ranks_are_those_of_the_process(void **state)
 {
     (void)state;
@@ -189,9 +281,13 @@ static void ranks_are_those_of_the_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_host_with_least_to_spare_is_named),    cmocka_unit_test(a_process_maps_for_itself),
-        cmocka_unit_test(a_plan_has_each_process_with_its_threads), cmocka_unit_test(samplers_are_counted_host_by_host),
+        cmocka_unit_test(the_host_with_least_to_spare_is_named),
+        cmocka_unit_test(a_process_maps_for_itself),
+        cmocka_unit_test(a_plan_has_each_process_with_its_threads),
+        cmocka_unit_test(samplers_are_counted_host_by_host),
         cmocka_unit_test(ranks_are_those_of_the_process),
+        cmocka_unit_test(mapped_weights_share_the_room_of_their_host),
+        cmocka_unit_test(of_several_processes_nothing_is_known_to_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

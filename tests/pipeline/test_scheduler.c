@@ -80,6 +80,17 @@ static void linear_shift_and_terminal_follow_their_formulas(void **state)
     assert_true(sigmas[0] == 1 && sigmas[1] == 0);
 }
 
+/* diffusers' own defaults: shift 1, no dynamic shifting, so the levels are even. */
+static void an_empty_config_has_even_levels(void **state)
+{
+    (void)state;
+    float sigmas[5];
+    const scheduler_config c = config_of("{}");
+    scheduler_sigmas(&c, 4, 4096, sigmas);
+    for (int k = 0; k < 5; k++)
+        assert_true(sigmas[k] == (float)(4 - k) / 4);
+}
+
 typedef struct refusal {
     const char *config;
     flux1_status status;
@@ -127,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sigmas_equal_the_oracle_to_the_bit),
         cmocka_unit_test(linear_shift_and_terminal_follow_their_formulas),
+        cmocka_unit_test(an_empty_config_has_even_levels),
         cmocka_unit_test(other_schedules_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

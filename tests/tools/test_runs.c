@@ -3,6 +3,9 @@
 
 #include "base/json.h"
 #include "flux1_tools.h"
+#include "pipeline/session.h"
+#include "pipeline/tasks.h"
+#include "pipeline/text_to_image.h"
 #include "tools/spread.h"
 
 /* 2, 4, 4, 4, 5, 5, 7, 9: mean 5, squares of the differences 9+1+1+1+0+0+4+16 = 32, over n − 1 = 7. */
@@ -103,12 +106,74 @@ static void parts_of_a_run_take_less_than_the_whole(void **state)
     }
 }
 
+/* ---- what a run does, by the linker's --wrap ---- */
+
+flux1_status __real_task_run(flux1_context *c, session *s, task t, void *job);
+flux1_status __wrap_task_run(flux1_context *c, session *s, task t, void *job);
+flux1_status __real_decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
+                                flux1_image *image);
+flux1_status __wrap_decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
+                                flux1_image *image);
+
+static int encoded[2], decoded_pictures;
+
+flux1_status __wrap_task_run(flux1_context *c, session *s, task t, void *job)
+{
+    encoded[0] += t == TASK_CLIP;
+    encoded[1] += t == TASK_T5;
+    return __real_task_run(c, s, t, job);
+}
+flux1_status __wrap_decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
+                                flux1_image *image)
+{
+    decoded_pictures++;
+    return __real_decoder_run(d, latent, reserve, p, decoded, image);
+}
+
+static char told[64];
+static double told_seconds;
+
+static void tell(void *user, const char *what, double seconds)
+{
+    (void)user;
+    snprintf(told + strlen(told), sizeof told - strlen(told), "%s;", what);
+    told_seconds += seconds;
+}
+
+/* Two runs that are not timed and three that are: each encodes with both encoders and decodes, and is told of. */
+static void every_run_does_all_of_its_work(void **state)
+{
+    (void)state;
+    flux1_bench_params p;
+    report r;
+    char *text;
+    flux1_bench_params_defaults(&p);
+    p.path = TEST_DATA "/pipelines/schnell";
+    p.width = p.height = 64;
+    p.sequence_length = 16;
+    p.steps = STEPS;
+    p.runs = 3;
+    p.timed = tell;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    encoded[0] = encoded[1] = decoded_pictures = 0;
+    assert_int_equal(flux1_bench_json(c, &p, &text), FLUX1_OK);
+    assert_true(encoded[0] == 5 && encoded[1] == 5 && decoded_pictures == 5);
+    assert_string_equal(told, "run 1 of 3;run 2 of 3;run 3 of 3;");
+    read_report(text, &r);
+    assert_true(fabs(told_seconds / 3 - r.mean[8]) <= 1e-6 * r.mean[8]);
+    for (const session *s = c->sessions; s; s = s->next)
+        assert_false(s->busy);
+    flux1_string_free(text);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_spread_is_the_sample_s),
         cmocka_unit_test(a_median_distance_is_not_moved_by_outliers),
         cmocka_unit_test(parts_of_a_run_take_less_than_the_whole),
+        cmocka_unit_test(every_run_does_all_of_its_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
