@@ -212,11 +212,12 @@ static int wait_for(run *m, relay *r)
     for (int i = 0; i < 4 && r->from >= 0; i++) /* an ssh that is left over may keep it open */
         relay_pass(r, NAP);
     int status = r->ended ? r->status : ended > 0 && WIFEXITED(how) ? WEXITSTATUS(how) : EXIT_FAILED;
-    if (asked && status != EXIT_DONE && status != EXIT_INTERRUPTED && !r->silent) {
+    const bool unsaid = status != EXIT_DONE && !r->silent;
+    if (unsaid && asked) {
         print_error("interrupted"); /* before the first process could say so */
         return EXIT_INTERRUPTED;
     }
-    if (status != EXIT_DONE && r->started && !r->silent)
+    if (unsaid && r->started)
         explain_end(how);
     return status > EXIT_INTERRUPTED ? EXIT_FAILED : status; /* a process was killed */
 }
