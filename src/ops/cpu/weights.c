@@ -117,30 +117,39 @@ void cpu_block_destroy(ops *base, block *head)
 
 /* The files' pages behind it leave this process's memory, so that the next stage's take their place instead of being
  * added. They stay in the page cache while nobody wants its memory, and what is used again is found there. */
-static void let_source_go(const store_tensor *t)
+static void gather_source(const store_tensor *t, file_map_range *unneeded)
 {
     const store_sources *from = t->computed_from;
     for (size_t i = 0; from && i < from->count; i++)
-        let_source_go(from->tensor[i]);
+        gather_source(from->tensor[i], unneeded);
     if (t->content && t->view.type != DTYPE_COMPUTED) /* it lies in a file */
-        file_map_wont_need(t->view.data, tensor_bytes(&t->view));
+        file_map_gather(unneeded, t->view.data, tensor_bytes(&t->view));
+}
+
+static void gather_pages(const weight_recipe *r, file_map_range *unneeded)
+{
+    for (int i = 0; i < r->count; i++)
+        gather_source(r->piece[i].source, unneeded);
 }
 
 static void let_pages_go(const weight_recipe *r)
 {
-    for (int i = 0; i < r->count; i++)
-        let_source_go(r->piece[i].source);
+    file_map_range unneeded = {0};
+    gather_pages(r, &unneeded);
+    file_map_gathered(&unneeded);
 }
 
 /* All blocks': around a fault the kernel may map 2 MiB, so that a weight's pages are those of its neighbours too. */
 static void let_all_pages_go(const cpu_ops *o)
 {
+    file_map_range unneeded = {0};
     for (const cpu_block *b = o->blocks; b; b = b->next)
         for (const cpu_weight *w = b->weights; w; w = w->next) {
-            let_pages_go(&w->recipe);
+            gather_pages(&w->recipe, &unneeded);
             if (w->head.has_bias)
-                let_pages_go(&w->bias_recipe);
+                gather_pages(&w->bias_recipe, &unneeded);
         }
+    file_map_gathered(&unneeded);
 }
 
 /* Where memory is short, the arena's pages are given back too. */
