@@ -499,7 +499,8 @@ FLUX1_API flux1_status flux1_latents_write(flux1_context *context, const flux1_l
  * file with one tensor, [pictures, channels, rows, columns] or packed. */
 typedef struct flux1_latents_file flux1_latents_file;
 /* initial: 1: noise to begin with is looked for (of a dump the first latents, otherwise the last). FLUX1_ERR_IO;
- * FLUX1_ERR_FORMAT: no latents, or not of that shape and type; FLUX1_ERR_NUMERIC: NaN or infinity in them. */
+ * FLUX1_ERR_FORMAT: no latents, or not of that shape and type; FLUX1_ERR_NUMERIC: NaN or infinity in them;
+ * FLUX1_ERR_LIMIT: the context's max_memory has no room for the values. */
 FLUX1_API flux1_status flux1_latents_open(flux1_context *context, const char *path, int initial,
                                           flux1_latents_file **out);
 /* Valid until flux1_latents_close. NULL for NULL. */

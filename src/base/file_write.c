@@ -384,8 +384,11 @@ flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_
 {
     file_writer w;
     TRY(file_begin(path, &w, err));
-    fwrite(bytes, 1, size, w.stream); /* a failed write is remembered by the stream and told by file_commit */
-    return file_commit(&w, err);
+    if (fwrite(bytes, 1, size, w.stream) == size)
+        return file_commit(&w, err);
+    const flux1_status st = error_io(err, w.path, "write");
+    file_abandon(&w);
+    return st;
 }
 
 flux1_status file_check_writable(const char *path, flux1_error *err)

@@ -30,20 +30,30 @@ flux1_status error_set(flux1_error *err, flux1_status status, const char *format
     /* names of files and texts from them are quoted: they must not steer a terminal, and a message is one line */
     utf8_blank_controls(err->message, ' ', "");
     err->status = status;
+    err->number = 0;
     return status;
+}
+
+/* The same failure in other words. */
+static flux1_status reword(flux1_error *err, const char *first, const char *second, const char *third)
+{
+    const int number = err->number;
+    error_set(err, err->status, "%s%s%s", first, second, third);
+    err->number = number;
+    return err->status;
 }
 
 flux1_status error_prefix(flux1_error *err, const char *format, ...)
 {
     if (!err)
         return FLUX1_ERR_INTERNAL;
-    char before[FLUX1_MESSAGE_MAX], joined[2 * FLUX1_MESSAGE_MAX + 8];
+    char before[FLUX1_MESSAGE_MAX], old[FLUX1_MESSAGE_MAX];
     va_list ap;
     va_start(ap, format);
     vsnprintf(before, sizeof before, format, ap);
     va_end(ap);
-    snprintf(joined, sizeof joined, "%s: %s", before, err->message);
-    return error_set(err, err->status, "%s", joined);
+    memcpy(old, err->message, sizeof old);
+    return reword(err, before, ": ", old);
 }
 
 flux1_status error_append(flux1_error *err, const char *format, ...)
@@ -56,7 +66,7 @@ flux1_status error_append(flux1_error *err, const char *format, ...)
     vsnprintf(more, sizeof more, format, ap);
     va_end(ap);
     memcpy(before, err->message, sizeof before);
-    return error_set(err, err->status, "%s%s", before, more);
+    return reword(err, before, more, "");
 }
 
 flux1_status error_oom(flux1_error *err, size_t bytes, const char *what)
@@ -73,7 +83,10 @@ flux1_status error_io(flux1_error *err, const char *path, const char *verb)
     /* _POSIX_C_SOURCE gives the XSI form: the text lands in the buffer */
     if (strerror_r(number, reason, sizeof reason) != 0)
         snprintf(reason, sizeof reason, "error %d", number);
-    return error_set(err, FLUX1_ERR_IO, "%s: cannot %s: %s", path, verb, reason);
+    error_set(err, FLUX1_ERR_IO, "%s: cannot %s: %s", path, verb, reason);
+    if (err)
+        err->number = number;
+    return FLUX1_ERR_IO;
 }
 
 flux1_status error_pass_memory(const flux1_error *from, flux1_error *err)

@@ -12,6 +12,7 @@
 
 typedef struct flux1_error {
     flux1_status status;
+    int number;                      /* errno of the system call that failed; 0: none did, or it is not known */
     char message[FLUX1_MESSAGE_MAX]; /* UTF-8, cut at a character when too long; "" while status is FLUX1_OK */
 } flux1_error;
 
@@ -45,7 +46,7 @@ flux1_status error_append(flux1_error *err, const char *format, ...) __attribute
 /* Out of memory: `bytes` requested (0: unknown) for `what`. Allocates nothing. */
 flux1_status error_oom(flux1_error *err, size_t bytes, const char *what);
 
-/* A failed system call on a path, with errno's text: `path: cannot <verb>: <reason>`. */
+/* A failed system call on a path, with errno and its text: `path: cannot <verb>: <reason>`. */
 flux1_status error_io(flux1_error *err, const char *path, const char *verb);
 
 /* For a caller that goes on after `from`: FLUX1_ERR_MEMORY if that was it, which nobody may go on after. */

@@ -13,7 +13,7 @@ int decode_run(const options *opt)
         print_error("decode needs a FILE: latents that flux1 has kept or dumped, or diffusers' or ComfyUI's");
         return EXIT_USAGE;
     }
-    int status = latents_open(opt->operand, false, &file);
+    int status = latents_open(opt, opt->operand, false, &file);
     if (status == EXIT_DONE && !latents_take_model(&with, opt->operand, file))
         status = EXIT_USAGE;
     if (status == EXIT_DONE)

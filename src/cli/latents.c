@@ -10,11 +10,17 @@
 #define ENDING ".latents.safetensors"
 #define NAME_ROOM 220 /* bytes of a name in front of number and ending */
 
-int latents_open(const char *path, bool initial, flux1_latents_file **out)
+int latents_open(const options *o, const char *path, bool initial, flux1_latents_file **out)
 {
+    flux1_context_params params;
     flux1_context *context = NULL;
     *out = NULL;
-    flux1_status st = open_plain_context(NULL, &context);
+    flux1_context_params_defaults(&params);
+    params.threads = 1;
+    params.cache = "";
+    params.max_memory = o->values[OPT_MAX_MEMORY].seed;
+    params.memory_of_process = !o->shares;
+    flux1_status st = flux1_context_create(&params, &context);
     if (st == FLUX1_OK)
         st = flux1_latents_open(context, path, initial, out);
     const int status = report(context, st);

@@ -6,8 +6,9 @@
 #include "cli/output.h"
 #include "cli/session.h"
 
-/* Opens a file of latents; initial: as in flux1_latents_open. Prints an error on failure; returns the exit status. */
-int latents_open(const char *path, bool initial, flux1_latents_file **out);
+/* Opens a file of latents, within --max-memory; initial: as in flux1_latents_open. Prints an error on failure; returns
+ * the exit status. */
+int latents_open(const options *o, const char *path, bool initial, flux1_latents_file **out);
 
 /* What the file says about the request of its first picture, an object; NULL where it says nothing. */
 json_value *latents_request(const flux1_latents_file *file);

@@ -273,8 +273,8 @@ typedef enum option_kind {
     X(PORT, "port", 0, WHOLE, "N", 0, 65535, IN_SERVE, "port to listen on; 0: any that is free (default: 8080)")       \
     X(SOCKET, "socket", 0, FILE, "PATH", 0, 0, IN_SERVE, "listen on a Unix socket at PATH instead")                    \
     X(API_KEY, "api-key", 0, TEXTS, "KEY", 0, 0, IN_SERVE,                                                             \
-      "serve only requests that have KEY, as Authorization: Bearer, or as the password of Basic; may be given "        \
-      "several times. The page and /health are open")                                                                  \
+      "serve only requests that have KEY, as Authorization: Bearer, as the password of Basic, or in api-key; may be "  \
+      "given several times. The page and /health are open")                                                            \
     X(API_KEY_FILE, "api-key-file", 0, FILE, "FILE", 0, 0, IN_SERVE, "the same for each line of FILE")                 \
     X(ALLOW_HOST, "allow-host", 0, TEXT, "NAME[,NAME]", 0, 0, IN_SERVE,                                                \
       "names under which browsers may reach the server, such as a proxy's, and hosts of other pages that may use it "  \

@@ -60,10 +60,41 @@ static void leaf_text(const char *key, const json_value *value, char out[CELL])
         snprintf(out, CELL, "%s", json_is_true(value) ? "yes" : json_is(value, JSON_FALSE) ? "no" : "-");
 }
 
-static void print_key(const char *key, int indent, int width)
+/* Width in characters, not bytes. */
+static int text_width(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += !utf8_continues(*text);
+    return n;
+}
+
+/* The key as it is printed; numbers of bytes have units of their own. */
+static const char *label(const char *key, const json_value *value, char out[CELL])
+{
+    const size_t n = strlen(key), unit = strlen("_bytes");
+    if (!json_is_number(value) || n >= CELL || !ends_in(key, "bytes"))
+        return key;
+    if (strcmp(key, "bytes") == 0)
+        return "size";
+    if (!ends_in(key, "_bytes"))
+        return key;
+    snprintf(out, CELL, "%.*s", (int)(n - unit), key);
+    return out;
+}
+
+static int label_width(const char *key, const json_value *value)
+{
+    char cut[CELL];
+    return text_width(label(key, value, cut));
+}
+
+static void print_key(const char *key, const json_value *value, int indent, int width)
 {
     int characters = 0;
     bool control;
+    char cut[CELL];
+    key = label(key, value, cut);
     printf("%*s", indent, "");
     for (size_t n; (n = utf8_next(key, &control)) > 0; key += n, characters++) {
         if (control || *key == '_')
@@ -104,19 +135,18 @@ static int table_columns(const json_value *list, const char *keys[COLUMNS])
     return columns;
 }
 
-/* Width in characters, not bytes. */
-static int text_width(const char *text)
-{
-    int n = 0;
-    for (; *text; text++)
-        n += !utf8_continues(*text);
-    return n;
-}
-
 static void print_cell(const char *text, int width, bool right)
 {
     int pad = width > text_width(text) ? width - text_width(text) : 0;
     printf("%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
+}
+
+static const json_value *first_in_column(const json_value *list, const char *key)
+{
+    const json_value *row, *value = NULL;
+    for (size_t r = 0; !value && (row = json_array_get(list, r)); r++)
+        value = json_object_get(row, key);
+    return value;
 }
 
 static void print_table(const json_value *list, const char *const keys[COLUMNS], int columns, int indent)
@@ -125,7 +155,7 @@ static void print_table(const json_value *list, const char *const keys[COLUMNS],
     const json_value *row;
     char cell[CELL];
     for (int c = 0; c < columns; c++)
-        widths[c] = text_width(keys[c]);
+        widths[c] = label_width(keys[c], first_in_column(list, keys[c]));
     for (size_t r = 0; (row = json_array_get(list, r)); r++) {
         for (int c = 0; c < columns; c++) {
             leaf_text(keys[c], json_object_get(row, keys[c]), cell);
@@ -133,7 +163,7 @@ static void print_table(const json_value *list, const char *const keys[COLUMNS],
         }
     }
     for (int c = 0; c < columns; c++)
-        print_key(keys[c], c ? 2 : indent, c + 1 < columns ? widths[c] : 0);
+        print_key(keys[c], first_in_column(list, keys[c]), c ? 2 : indent, c + 1 < columns ? widths[c] : 0);
     putchar('\n');
     for (size_t r = 0; (row = json_array_get(list, r)); r++) {
         for (int c = 0; c < columns; c++) {
@@ -156,7 +186,7 @@ static void print_member(const char *key, const json_value *value, int indent, i
     char cell[CELL];
     const json_value *item;
     bool inline_value = is_leaf(value) || (json_is_array(value) && !json_is_object(json_array_get(value, 0)));
-    print_key(key, indent, inline_value ? width : 0);
+    print_key(key, value, indent, inline_value ? width : 0);
     if (is_leaf(value)) {
         if (!json_is_string(value))
             leaf_text(key, value, cell);
@@ -199,7 +229,7 @@ static void print_object(const json_value *object, int indent)
     const json_value *value;
     int width = 0;
     for (size_t i = 0; (value = json_object_at(object, i, &key)); i++)
-        width = text_width(key) > width ? text_width(key) : width;
+        width = label_width(key, value) > width ? label_width(key, value) : width;
     for (size_t i = 0; (value = json_object_at(object, i, &key)); i++)
         print_member(key, value, indent, width);
 }

@@ -146,7 +146,7 @@ static int open_initial(request *r)
     const option_value *v = r->opt->values;
     if (!v[OPT_LATENTS].given)
         return EXIT_DONE;
-    const int status = latents_open(v[OPT_LATENTS].text, true, &r->initial);
+    const int status = latents_open(r->opt, v[OPT_LATENTS].text, true, &r->initial);
     if (status != EXIT_DONE)
         return status;
     r->params.latents = flux1_latents_of(r->initial);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PNG_SIDE_MAX 32768                /* of pictures read: 3 GiB of pixels at most */
+#define PNG_SIDE_MAX 32768                /* of pictures read */
 #define PNG_MEMORY_MAX ((size_t)64 << 20) /* what reading one takes beside its pixels, all blocks together */
 
 /* What libpng's callbacks share with us. libpng reports errors by longjmp: everything that must survive one lives here,
@@ -27,7 +27,6 @@ typedef struct session {
     size_t text_count;
     file_map map;                      /* reading */
     size_t position, chunk, chunk_end; /* reading: the next byte; where the chunk of the last one begins and ends */
-    png_bytepp rows;                   /* reading: pointers into the picture */
     png_picture *picture;
     size_t taken; /* reading: by libpng, what it gave back included */
     bool too_much, out_of_memory;
@@ -98,7 +97,6 @@ static void session_end(session *s)
         free(s->latin1[i]);
     free(s->latin1);
     free(s->texts);
-    free(s->rows);
     file_map_close(&s->map);
 }
 
@@ -206,17 +204,6 @@ cleanup:
     return st;
 }
 
-flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
-                            size_t text_count, flux1_error *err)
-{
-    builder b = {0};
-    flux1_status st = png_encode(path, width, height, rgb, texts, text_count, &b, err);
-    if (st == FLUX1_OK)
-        st = file_write(path, b.text, b.length, err);
-    builder_free(&b);
-    return st;
-}
-
 /* ---- reading
  * ---------------------------------------------------------------------------------------------------------------- */
 
@@ -272,22 +259,6 @@ static flux1_status take_texts(session *s)
     return FLUX1_OK;
 }
 
-/* The picture's memory, once its size is known. */
-static flux1_status make_picture(session *s)
-{
-    png_picture *p = s->picture;
-    size_t row = 3u * png_get_image_width(s->png, s->info), height = png_get_image_height(s->png, s->info), bytes;
-    if (png_get_rowbytes(s->png, s->info) != row || !size_mul(row, height, &bytes))
-        return error_set(s->err, FLUX1_ERR_FORMAT, "%s: its rows have an unexpected size", s->path);
-    p->rgb = malloc(bytes);
-    s->rows = malloc(height * sizeof *s->rows);
-    if (!p->rgb || !s->rows)
-        return error_oom(s->err, bytes, s->path);
-    for (size_t y = 0; y < height; y++)
-        s->rows[y] = p->rgb + y * row;
-    return FLUX1_OK;
-}
-
 static flux1_status read_header(session *s)
 {
     if (setjmp(png_jmpbuf(s->png)))
@@ -297,27 +268,20 @@ static flux1_status read_header(session *s)
     png_set_chunk_malloc_max(s->png, PNG_TEXT_MAX);
     png_set_chunk_cache_max(s->png, PNG_TEXTS_MAX);
     png_read_info(s->png, s->info);
-    png_set_expand(s->png);
-    png_set_scale_16(s->png);
-    png_set_gray_to_rgb(s->png);
-    png_set_strip_alpha(s->png);
-    png_set_interlace_handling(s->png);
     png_read_update_info(s->png, s->info);
     return FLUX1_OK;
 }
 
-/* Without rows libpng skips the pixels' chunks. */
+/* libpng skips the pixels' chunks where nobody asks for rows. */
 static flux1_status read_rest(session *s)
 {
     if (setjmp(png_jmpbuf(s->png)))
         return s->st;
-    if (s->rows)
-        png_read_image(s->png, s->rows);
     png_read_end(s->png, s->info);
     return FLUX1_OK;
 }
 
-static flux1_status read_file(const char *path, bool pixels, png_picture *out, flux1_error *err)
+flux1_status png_file_read_texts(const char *path, png_picture *out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     session s = {.path = path, .err = err, .picture = out};
@@ -331,8 +295,6 @@ static flux1_status read_file(const char *path, bool pixels, png_picture *out, f
     TRY_CLEANUP(read_header(&s));
     out->width = (int)png_get_image_width(s.png, s.info);
     out->height = (int)png_get_image_height(s.png, s.info);
-    if (pixels)
-        TRY_CLEANUP(make_picture(&s));
     TRY_CLEANUP(read_rest(&s));
     TRY_CLEANUP(why_no_memory(&s)); /* libpng leaves out a text that it gets no memory for, with a warning */
     TRY_CLEANUP(take_texts(&s));
@@ -344,16 +306,6 @@ cleanup:
     return st;
 }
 
-flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err)
-{
-    return read_file(path, true, out, err);
-}
-
-flux1_status png_file_read_texts(const char *path, png_picture *out, flux1_error *err)
-{
-    return read_file(path, false, out, err);
-}
-
 void png_picture_free(png_picture *picture)
 {
     for (size_t i = 0; i < picture->text_count; i++) {
@@ -361,6 +313,5 @@ void png_picture_free(png_picture *picture)
         free((void *)(uintptr_t)picture->texts[i].text);
     }
     free(picture->texts);
-    free(picture->rgb);
     *picture = (png_picture){0};
 }

@@ -17,25 +17,16 @@ typedef struct image_text {
 flux1_status png_encode(const char *name, int width, int height, const uint8_t *rgb, const image_text *texts,
                         size_t text_count, builder *out, flux1_error *err);
 
-/* The same to a file, whose name appears only when the picture is complete. FLUX1_ERR_IO names the path and the reason
- * (no folder, no permission, disk full). */
-flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
-                            size_t text_count, flux1_error *err);
-
-/* A picture read from a file, with its texts as UTF-8. All memory is its own: png_picture_free. */
+/* What a file says of its picture, texts as UTF-8. All memory is its own: png_picture_free. */
 typedef struct png_picture {
     int width, height;
-    uint8_t *rgb; /* 3·width·height bytes */
     image_text *texts;
     size_t text_count;
     png_losses losses; /* texts that it has and that are not among these; a large one may be among them even so */
 } png_picture;
 
-/* Reads a PNG of any colour type as 8-bit RGB (alpha is dropped, 16 bits are scaled to 8). At most 32768×32768.
- * FLUX1_ERR_IO, FLUX1_ERR_FORMAT (libpng's message, with the path), FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY; *out is
- * zeroed on failure. */
-flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err);
-/* Only its size and its texts, also those behind the pixels; rgb is NULL. */
+/* Its size and its texts, also those behind the pixels, which are read past. Sides of at most 32768. FLUX1_ERR_IO,
+ * FLUX1_ERR_FORMAT (libpng's message, with the path), FLUX1_ERR_MEMORY; *out is zeroed on failure. */
 flux1_status png_file_read_texts(const char *path, png_picture *out, flux1_error *err);
 void png_picture_free(png_picture *picture); /* harmless on a zeroed one */
 

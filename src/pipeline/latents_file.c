@@ -1,6 +1,7 @@
 /* Files of latents: our own, dumps, and those of other writers. */
 #include "pipeline/facts.h"
 #include "pipeline/latents.h"
+#include "pipeline/memory.h"
 #include "weights/container.h"
 
 #include "base/json.h"
@@ -106,11 +107,14 @@ static flux1_status take_shape(const container *f, size_t index, flux1_latents *
     return FLUX1_OK;
 }
 
-static flux1_status take_values(flux1_latents_file *l, size_t index, flux1_error *err)
+/* All of its pictures are in memory until it is closed, before any plan counts them. */
+static flux1_status take_values(flux1_context *c, flux1_latents_file *l, size_t index)
 {
+    flux1_error *err = &c->error;
     const tensor *t = container_view(&l->file, index);
     const int64_t count = tensor_elements(t);
     const size_t bytes = (size_t)count * sizeof *l->values;
+    TRY(memory_check(c, (memory_need){.program = c->program, .latents = bytes}, 0, "reading %s", l->file.path));
     if (!(l->values = malloc(bytes)))
         return error_oom(err, bytes, l->file.path);
     TRY(tensor_decode(t, 0, count, l->values, err));
@@ -139,8 +143,9 @@ static void take_size(flux1_latents_file *l)
     json_free(root);
 }
 
-static flux1_status open_file(flux1_latents_file *l, const char *path, bool initial, flux1_error *err)
+static flux1_status open_file(flux1_context *c, flux1_latents_file *l, const char *path, bool initial)
 {
+    flux1_error *err = &c->error;
     size_t index;
     char *own = strdup(path);
     if (!own)
@@ -149,7 +154,7 @@ static flux1_status open_file(flux1_latents_file *l, const char *path, bool init
     l->latents.size = sizeof l->latents;
     TRY(choose(&l->file, initial, &index, err));
     TRY(take_shape(&l->file, index, &l->latents, err));
-    TRY(take_values(l, index, err));
+    TRY(take_values(c, l, index));
     take_size(l);
     return FLUX1_OK;
 }
@@ -165,7 +170,7 @@ flux1_status flux1_latents_open(flux1_context *c, const char *path, int initial,
     flux1_latents_file *l = calloc(1, sizeof *l);
     if (!l)
         return error_oom(&c->error, sizeof *l, path);
-    flux1_status st = open_file(l, path, initial != 0, &c->error);
+    flux1_status st = open_file(c, l, path, initial != 0);
     if (st == FLUX1_OK)
         *out = l;
     else

@@ -127,8 +127,8 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
 
 uint64_t memory_total(memory_need n)
 {
-    return (uint64_t)n.program + n.opened + n.samplers + n.activations + n.picture + n.dump + n.texts + n.scratch +
-           n.held + n.mapped;
+    return (uint64_t)n.program + n.opened + n.latents + n.samplers + n.activations + n.picture + n.dump + n.texts +
+           n.scratch + n.held + n.mapped;
 }
 
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
@@ -182,11 +182,17 @@ static void add_parts(builder *b, const memory_need *n)
     const struct {
         const char *name;
         size_t bytes;
-    } part[] = {{"the program itself", n->program}, {"the opened model", n->opened},
-                {"open samplers", n->samplers},     {"activations", n->activations},
-                {"the picture", n->picture},        {"the dump", n->dump},
-                {"encoded prompts", n->texts},      {"scratch of the threads", n->scratch},
-                {"prepared weights", n->held},      {"weights of the blocks in use", n->mapped}};
+    } part[] = {{"the program itself", n->program},
+                {"the opened model", n->opened},
+                {"latents", n->latents},
+                {"open samplers", n->samplers},
+                {"activations", n->activations},
+                {"the picture", n->picture},
+                {"the dump", n->dump},
+                {"encoded prompts", n->texts},
+                {"scratch of the threads", n->scratch},
+                {"prepared weights", n->held},
+                {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
     if (memory_total(*n) == n->activations)
         return;

@@ -10,6 +10,7 @@
 typedef struct memory_need {
     size_t program;  /* what the process had before, where max_memory is all of it */
     size_t opened;   /* by opening the model: its vocabularies and names */
+    size_t latents;  /* that are being read from a file */
     size_t samplers; /* that are open on the context, beside the model's prepared weights */
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */

@@ -182,23 +182,26 @@ static flux1_status check_size_is_known(run *g, const flux1_latents *l, const fl
                      (long long)l->shape[1]);
 }
 
-static flux1_status take_batch(run *g, batch *b)
+/* One after the other: whoever gives the latents has them all. */
+static flux1_status decode_given(run *g)
 {
     const request *r = &g->r[0];
     const int64_t tokens = request_grid_h(r, g->m) * request_grid_w(r, g->m);
-    *b = (batch){.size = g->count};
-    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){g->count, tokens, g->m->dit.in_channels}, &b->latents, &g->c->error));
-    for (int64_t i = 0; i < g->count; i++)
-        latents_packed(g->m, r->latents, i, run_latent(&b->latents, i));
-    return FLUX1_OK;
+    batch b = {.size = 1};
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, tokens, g->m->dit.in_channels}, &b.latents, &g->c->error));
+    flux1_status st = FLUX1_OK;
+    for (; st == FLUX1_OK && b.first < g->count; b.first++) {
+        latents_packed(g->m, r->latents, b.first, run_latent(&b.latents, 0));
+        st = run_decode_batch(g, &b);
+    }
+    tensor_free(&b.latents);
+    return st;
 }
 
 static flux1_status decode_all(run *g, bool keep)
 {
     flux1_context *c = g->c;
     const request *r = &g->r[0];
-    batch b = {0};
-    flux1_status st;
     context_uses(c, g->m);
     TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &g->decoder));
     decoder_tell(&g->decoder, r->tiling);
@@ -209,14 +212,10 @@ static flux1_status decode_all(run *g, bool keep)
         return error_oom(&c->error, 0, "the pictures");
     progress_begin(&g->p, c, r, 1, g->count, (double)g->count * g->decoder.plan.flops);
     TRY(progress_report(&g->p, &c->error));
-    TRY_CLEANUP(take_batch(g, &b));
-    TRY_CLEANUP(run_decode_batch(g, &b));
+    TRY(decode_given(g));
     g->p.state.stage_fraction = g->p.state.fraction = 1;
     g->p.state.seconds_left = 0;
-    st = progress_report(&g->p, &c->error);
-cleanup:
-    tensor_free(&b.latents);
-    return st;
+    return progress_report(&g->p, &c->error);
 }
 
 flux1_status flux1_decode(flux1_context *c, const flux1_model *model, const flux1_latents *latents,

@@ -40,19 +40,24 @@ static bool is_password(const server_settings *settings, const char *text)
     return good;
 }
 
-bool access_key(const server_settings *settings, const char *authorization, fault *f)
+static bool is_authorised(const server_settings *settings, const char *authorization)
+{
+    if (strncasecmp(authorization, "Bearer ", 7) == 0) {
+        const char *key = authorization + 7 + strspn(authorization + 7, " ");
+        return is_key(settings, key, strlen(key));
+    }
+    return strncasecmp(authorization, "Basic ", 6) == 0 && is_password(settings, authorization + 6);
+}
+
+bool access_key(const server_settings *settings, const char *authorization, const char *api_key, fault *f)
 {
     if (settings->key_count == 0)
         return true;
-    if (!authorization)
+    if (!authorization && !api_key)
         return fault_set(f, FAULT_KEY, NULL, "this server needs a key: Authorization: Bearer KEY");
-    if (strncasecmp(authorization, "Bearer ", 7) == 0) {
-        const char *key = authorization + 7 + strspn(authorization + 7, " ");
-        if (is_key(settings, key, strlen(key)))
-            return true;
-    } else if (strncasecmp(authorization, "Basic ", 6) == 0 && is_password(settings, authorization + 6))
-        return true;
-    return fault_set(f, FAULT_KEY, NULL, "the key is not one of this server's");
+    return (api_key && is_key(settings, api_key, strlen(api_key))) ||
+           (authorization && is_authorised(settings, authorization)) ||
+           fault_set(f, FAULT_KEY, NULL, "the key is not one of this server's");
 }
 
 /* ---- names ---- */

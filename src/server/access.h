@@ -5,9 +5,10 @@
 #include "server/fault.h"
 #include "server/server.h"
 
-/* The value of the Authorization header (NULL: none) has one of the keys: "Bearer KEY", or "Basic" with the key as
- * password. Takes the same time whichever key it is, and however much of one is right. */
-bool access_key(const server_settings *settings, const char *authorization, fault *f);
+/* The value of the Authorization header (NULL: none) has one of the keys, "Bearer KEY", or "Basic" with the key as
+ * password; or that of the api-key header, Azure's, is one. Takes the same time whichever key it is, and however much
+ * of one is right. */
+bool access_key(const server_settings *settings, const char *authorization, const char *api_key, fault *f);
 
 /* The Host and Origin headers (NULL: none). A page of another site must not reach a server on this machine through its
  * user's browser: neither by a name of its own that resolves to our address (DNS rebinding: Host must be an address,

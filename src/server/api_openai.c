@@ -65,6 +65,22 @@ static void put_size(json_writer *w, const job *j)
     json_put_string(w, "output_format", format_name(j->request.format));
 }
 
+/* What the transformer computes: the text as long as it is made for all prompts, and each picture. Clients demand it of
+ * events, and none is billed. */
+static void put_usage(json_writer *w, const job *j, int pictures)
+{
+    const int64_t text = j->request.max_sequence_length, made = (int64_t)pictures * j->image_tokens;
+    json_begin_object(w, "usage");
+    json_put_integer(w, "input_tokens", text);
+    json_begin_object(w, "input_tokens_details");
+    json_put_integer(w, "text_tokens", text);
+    json_put_integer(w, "image_tokens", 0);
+    json_end_object(w);
+    json_put_integer(w, "output_tokens", made);
+    json_put_integer(w, "total_tokens", text + made);
+    json_end_object(w);
+}
+
 /* Of a job that has not ended as it should. */
 static fault fault_of(const job *j)
 {
@@ -153,6 +169,7 @@ static void answer_pictures(exchange *x, bool url)
         return;
     }
     put_size(&w, j);
+    put_usage(&w, j, told(j, url));
     put_ours(&w, j);
     json_end_object(&w);
     answer_json(x, 200, &w);
@@ -216,6 +233,7 @@ static void add_completed(builder *out, const server *s, const job *j, int i, bo
     }
     json_put_integer(&w, "created_at", (int64_t)j->created);
     put_size(&w, j);
+    put_usage(&w, j, 1);
     json_begin_object(&w, "flux1");
     json_put_string(&w, "job", j->id);
     if (stored)

@@ -201,7 +201,7 @@ static void forget(exchange *x)
     flux1_error err = {0};
     fault f = {0};
     if (history_remove(x->server->history, x->argument, &found, &err) != FLUX1_OK)
-        failure_write(x->server, &f, &err, "the job cannot be removed", 0);
+        failure_write(x->server, &f, &err, "the job cannot be removed");
     else if (!found)
         fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", x->argument);
     if (f.kind == FAULT_NONE)

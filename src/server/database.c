@@ -1,5 +1,7 @@
 #include "server/database.h"
 
+#include <errno.h>
+
 static const struct {
     int code;
     const char *advice;
@@ -25,8 +27,12 @@ flux1_status database_failed(const database *d, flux1_error *err)
 {
     if (!d->db)
         return error_oom(err, 0, "a database");
-    return error_set(err, FLUX1_ERR_IO, "%s: %s; %s, or name another folder with --jobs", d->path,
-                     sqlite3_errmsg(d->db), advice_for(sqlite3_errcode(d->db)));
+    const int code = sqlite3_errcode(d->db);
+    error_set(err, FLUX1_ERR_IO, "%s: %s; %s, or name another folder with --jobs", d->path, sqlite3_errmsg(d->db),
+              advice_for(code));
+    if (err && (code & 0xff) == SQLITE_FULL)
+        err->number = ENOSPC;
+    return FLUX1_ERR_IO;
 }
 
 flux1_status database_open(database *d, const char *path, bool writes, flux1_error *err)

@@ -1,5 +1,6 @@
 #include "server/failure.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,9 +41,17 @@ bool failure_fault(const server *s, fault *f, flux1_status status, const char *w
     return fault_set(f, FAULT_SERVER, NULL, "%s: %s", what, why ? why : flux1_status_text(status));
 }
 
-bool failure_write(const server *s, fault *f, const flux1_error *err, const char *what, size_t bytes)
+bool failure_write(const server *s, fault *f, const flux1_error *err, const char *what)
 {
+    static const struct {
+        int number;
+        const char *why;
+    } rows[] = {{ENOSPC, "the server's disk is full, and its operator has to make room"},
+                {EDQUOT, "the server's quota of its disk is used up, and its operator has to make room"},
+                {EFBIG, "the server may not write files of this size, and its operator has to raise the limit"}};
     failure_fault(s, f, err->status, what, err->message);
-    return err->status == FLUX1_ERR_IO && history_lacks_room(s->history, bytes) &&
-           fault_set(f, FAULT_STORAGE, NULL, "%s: the server's disk is full, and its operator has to make room", what);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (err->status == FLUX1_ERR_IO && err->number == rows[i].number)
+            return fault_set(f, FAULT_STORAGE, NULL, "%s: %s", what, rows[i].why);
+    return false;
 }

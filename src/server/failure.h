@@ -12,8 +12,8 @@
  * that too. Always false. Not with the queue's lock: telling may wait. */
 bool failure_fault(const server *s, fault *f, flux1_status status, const char *what, const char *sentence);
 
-/* The same of so many bytes that the history could not write: STORAGE where the disk is full. */
-bool failure_write(const server *s, fault *f, const flux1_error *err, const char *what, size_t bytes);
+/* The same of what the history could not write: STORAGE where no room was left for it, on the disk or of a quota. */
+bool failure_write(const server *s, fault *f, const flux1_error *err, const char *what);
 
 /* To the operator alone. */
 void failure_tell(const server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));

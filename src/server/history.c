@@ -14,12 +14,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define HISTORY_VERSION 1
 #define PATH_ROOM 4096
-#define ROOM_LEAST ((uint64_t)1 << 20) /* of a disk that is not full: a job with its database */
 #define URL "/api/files/"
 
 /* The database is in WAL mode: who reads does not wait for who writes, however slow the disk is. Mutexes are taken in
@@ -279,6 +277,21 @@ static void write_unwritten(history *s)
         drop_unwritten(s, s->unwritten->id);
 }
 
+/* SQLite knows of ENOSPC alone, and keeps no errno of a commit: where a small file cannot be written either, its errno
+ * is the database's. */
+static void find_number(history *s, flux1_error *err)
+{
+    static const char trial[1 << 16];
+    flux1_error why = {0};
+    char *path = NULL;
+    if (!err || err->status != FLUX1_ERR_IO || err->number)
+        return;
+    if (history_write_scratch(s, trial, sizeof trial, &path, &why) == FLUX1_OK)
+        unlink(path);
+    free(path);
+    err->number = why.number;
+}
+
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     pthread_mutex_lock(&s->writing);
@@ -293,6 +306,8 @@ flux1_status history_put(history *s, const char *id, const char *text, bool ende
     }
     if (st == FLUX1_OK && ended)
         st = make_room(s, id, err);
+    if (st != FLUX1_OK)
+        find_number(s, err);
     pthread_mutex_unlock(&s->writing);
     return st;
 }
@@ -307,6 +322,8 @@ flux1_status history_remove(history *s, const char *id, bool *found, flux1_error
     *found = text != NULL;
     if (text)
         st = drop(s, id, text, err);
+    if (st != FLUX1_OK)
+        find_number(s, err);
     pthread_mutex_unlock(&s->writing);
     free(text);
     return st;
@@ -557,12 +574,6 @@ flux1_status history_open(const char *folder, uint64_t limit, history **out, flu
     else
         history_close(s);
     return st;
-}
-
-bool history_lacks_room(const history *s, size_t bytes)
-{
-    struct statvfs disk;
-    return statvfs(s->folder, &disk) == 0 && disk.f_bavail * disk.f_frsize < (uint64_t)bytes + ROOM_LEAST;
 }
 
 bool history_is_kept(const history *s) { return !s->temporary; }

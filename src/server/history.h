@@ -56,9 +56,6 @@ flux1_status history_read_picture(const history *s, const char *name, uint8_t **
 /* A file for a moment, of a name that nobody guesses: *path (malloc'd) is to be unlinked and freed. */
 flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err);
 
-/* For who could not write so many bytes: whether the disk is full, or would be with them. */
-bool history_lacks_room(const history *s, size_t bytes);
-
 bool history_is_kept(const history *s); /* it is no temporary folder */
 
 #endif

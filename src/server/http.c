@@ -106,7 +106,8 @@ static bool admit(exchange *x, const char *method, const char *path, fault *f)
     }
     if (!access_site(&s->settings, path, exchange_header(x, "Sec-Fetch-Site"), origin, f))
         return false;
-    if (access != ROUTE_OPEN && !access_key(&s->settings, exchange_header(x, MHD_HTTP_HEADER_AUTHORIZATION), f))
+    if (access != ROUTE_OPEN &&
+        !access_key(&s->settings, exchange_header(x, MHD_HTTP_HEADER_AUTHORIZATION), exchange_header(x, "api-key"), f))
         return false;
     if (!found)
         *f = none;

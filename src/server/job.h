@@ -54,8 +54,9 @@ typedef struct job {
     remarks notes;
     flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* the same: request.lora, opened */
     flux1_format preview_format;                   /* constant */
-    int together;   /* the same, once it is planned: pictures of its kind that are best computed together; 1: none */
-    bool overtaken; /* by jobs that ran together with one before it */
+    int together;     /* the same, once it is planned: pictures of its kind that are best computed together; 1: none */
+    int image_tokens; /* constant: of a picture, as the transformer computes them */
+    bool overtaken;   /* by jobs that ran together with one before it */
     job_state state;
     bool kept; /* it has ended, and the history says so: clients are told of the end from then on */
     double created, started, finished; /* Unix seconds; 0: not yet */

@@ -48,7 +48,7 @@ static bool enter(server *s, job *j, fault *f)
     flux1_error err = {0};
     bool found;
     if (jobs_store(s, j, &err) != FLUX1_OK)
-        return failure_write(s, f, &err, "the job cannot be stored", 0);
+        return failure_write(s, f, &err, "the job cannot be stored");
     if (queue_submit(&s->queue, j, f))
         return true;
     history_remove(s->history, j->id, &found, NULL);

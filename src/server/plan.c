@@ -122,7 +122,9 @@ job *plan_job(server *s, served_model *model, job_request *request, fault *f)
     s->plan_notes = NULL;
     pthread_mutex_unlock(&s->planning);
     if (good) {
-        use_what_counts(&j->model->info, &j->request);
+        const int unit = model->info.size_multiple;
+        use_what_counts(&model->info, &j->request);
+        j->image_tokens = (j->request.width / unit) * (j->request.height / unit);
         return j;
     }
     return_adapters(s, j, taken);

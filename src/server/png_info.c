@@ -41,7 +41,7 @@ bool png_info_read(server *s, const char *bytes, size_t count, json_value **fact
     if (count == 0)
         return fault_set(f, FAULT_INVALID, NULL, "there is no picture: it is empty");
     if (history_write_scratch(s->history, bytes, count, &path, &err) != FLUX1_OK)
-        return failure_write(s, f, &err, "the picture cannot be stored for a moment, to be read", count);
+        return failure_write(s, f, &err, "the picture cannot be stored for a moment, to be read");
     const bool good = png_info_of_file(s, path, facts, f);
     unlink(path);
     free(path);

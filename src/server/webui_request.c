@@ -69,7 +69,8 @@ typedef enum unused_rule { SILENT, OFF } unused_rule;
 
 const request_field webui_fields[] = {
     {"distilled_cfg_scale", FIELD_REAL, 0, 1000, offsetof(job_request, guidance), .text = "Distilled guidance."},
-    {"cfg_scale", FIELD_OTHER, .text = "Ignored, with a note where it is not 1.", .schema = "{}"},
+    {"cfg_scale", FIELD_OTHER, .text = "Ignored, with a note where it is not 1.",
+     .schema = "{\"type\": [\"number\", \"string\", \"null\"]}"},
     {"sampler_name", FIELD_OTHER, .text = "Euler; others are ignored with a note.", .schema = ANY_TEXT},
     {"override_settings", FIELD_OTHER, .text = "sd_model_checkpoint: one of sd-models.",
      .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
@@ -162,24 +163,26 @@ static const char *other_name(const json_value *o, const char *key, const char *
     return name && name[0] && !is_one_of(name, own) ? name : NULL;
 }
 
-static void tell_of_sampling(const json_value *o, remarks *n)
+static bool tell_of_sampling(const json_value *o, remarks *n, fault *f)
 {
     static const char *const euler[] = {"Euler", "euler", "k_euler", NULL};
     static const char *const simple[] = {"Simple", "Automatic", NULL};
     const char *name;
     float scale = 1;
-    fault f;
+    if (!request_real(o, "cfg_scale", -TEXT_NUMBER_MAX, TEXT_NUMBER_MAX, &scale, f))
+        return false;
     if ((name = other_name(o, "sampler_name", euler)))
         remarks_add(n, "sampler \"%.60s\": Euler was used, which is FLUX.1's", name);
     if ((name = other_name(o, "sampler_index", euler)))
         remarks_add(n, "sampler \"%.60s\": Euler was used, which is FLUX.1's", name);
     if ((name = other_name(o, "scheduler", simple)))
         remarks_add(n, "scheduler \"%.60s\": Simple was used, which is FLUX.1's", name);
-    if (request_real(o, "cfg_scale", 0, 1000, &scale, &f) && scale != 1)
+    if (scale != 1)
         remarks_add(n,
                     "cfg_scale %g was ignored: FLUX.1's guidance is distilled_cfg_scale, and true_cfg_scale with a "
                     "negative prompt is classifier-free guidance",
                     (double)scale);
+    return true;
 }
 
 /* Those that SillyTavern always sends change nothing of FLUX.1's. */
@@ -249,13 +252,12 @@ static bool read_wishes(const json_value *o, job_request *r, webui_wishes *w, fa
 bool webui_request_read(const json_value *o, job_request *r, webui_wishes *w, remarks *n, fault *f)
 {
     if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_wishes(o, r, w, f) ||
-        !take_tags(r, n, f) || !check_scripts(o, n, f))
+        !take_tags(r, n, f) || !check_scripts(o, n, f) || !tell_of_sampling(o, n, f))
         return false;
     if (r->negative_prompt && !r->negative_prompt[0] && !request_has(o, "true_cfg_scale")) { /* they always send one */
         free(r->negative_prompt);
         r->negative_prompt = NULL;
     }
-    tell_of_sampling(o, n);
     tell_of_settings(o, n);
     tell_of_unused(o, w->upscale, n);
     request_note_unknown(o, request_common_fields, webui_fields, webui_wish_fields, n);

@@ -60,14 +60,13 @@ static void end(work *w, member *m, job_state state)
     jobs_end(w->s, m->j, state);
 }
 
-/* What went wrong with one of them alone, at its picture of that number and so many bytes: nothing more of it is made.
- */
-static void fail(work *w, member *m, int number, size_t bytes, const flux1_error *err)
+/* What went wrong with one of them alone, at its picture of that number: nothing more of it is made. */
+static void fail(work *w, member *m, int number, const flux1_error *err)
 {
     fault why = {0};
     char what[64];
     snprintf(what, sizeof what, "picture %d of %d cannot be kept", number, m->j->request.count);
-    failure_write(w->s, &why, err, what, bytes);
+    failure_write(w->s, &why, err, what);
     queue_lock(&w->s->queue);
     m->j->error = why;
     queue_unlock(&w->s->queue);
@@ -274,7 +273,7 @@ static int on_image(void *user, const flux1_image *image)
         hold_unkept(w->s, m->j, &bytes, size);
     flux1_bytes_free(bytes);
     if (st != FLUX1_OK)
-        fail(w, m, number, size, &err);
+        fail(w, m, number, &err);
     else if (m->j->made + m->j->passed == m->j->request.count)
         end(w, m, JOB_DONE);
     return 0;

@@ -46,7 +46,25 @@ const adapter_term *adapter_find(const adapter_file *f, model_part part, const c
 
 static const store_tensor *head_of(const adapter_file *f, const adapter_term *t) { return f->change[t->change].head; }
 
-/* Two spellings of a layer are one entry: the first of their order stays. */
+/* Whether two terms in order of places are for one tensor, whichever way they get to it. */
+static bool same_tensor(const adapter_term *a, const adapter_term *b)
+{
+    return a->part == b->part && !strcmp(a->target, b->target) &&
+           (a->place == ADAPTER_BIAS) == (b->place == ADAPTER_BIAS);
+}
+
+/* Neither is known to be the one that counts: ComfyUI takes whichever it comes to last, by its own order of names and
+ * kinds, other programs the kinds that they know. */
+static flux1_status refuse_both(const adapter_file *f, const adapter_term *a, const adapter_term *b, flux1_error *err)
+{
+    return error_set(err, FLUX1_ERR_FORMAT,
+                     "%s: \"%s\" (%s) and \"%s\" (%s) are both for the layer \"%s\"; flux1 applies one of a file to a "
+                     "layer, so remove the other from it",
+                     f->store->path, head_of(f, a)->name, adapter_kind_name(f->change[a->change].kind),
+                     head_of(f, b)->name, adapter_kind_name(f->change[b->change].kind), a->target);
+}
+
+/* Two spellings of a layer are one entry, if they are of one kind: the first of their order stays. */
 static flux1_status sort(adapter_file *f, flux1_error *err)
 {
     size_t kept = 0;
@@ -54,9 +72,9 @@ static flux1_status sort(adapter_file *f, flux1_error *err)
         qsort(f->term, f->count, sizeof *f->term, by_target);
     for (size_t i = 1; i < f->count; i++) {
         const adapter_term *t = &f->term[i];
-        if (by_target(t - 1, t) == 0)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" and \"%s\" are both for the layer \"%s\"",
-                             f->store->path, head_of(f, t - 1)->name, head_of(f, t)->name, t->target);
+        const bool kinds = f->change[t[-1].change].kind != f->change[t->change].kind;
+        if (same_tensor(t - 1, t) && (kinds || by_target(t - 1, t) == 0))
+            return refuse_both(f, t - 1, t, err);
     }
     for (size_t i = 0; i < f->count; i++)
         if (kept > 0 && same_place(&f->term[kept - 1], &f->term[i]))

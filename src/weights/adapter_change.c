@@ -389,18 +389,27 @@ static flux1_status read_ia3_vector(const entry *e, const store_tensor *t, adapt
     return read_factors(t, t, rows * cols, c, err);
 }
 
+/* The kinds for which LyCORIS or PEFT have magnitudes; PEFT has none beside biases of its pairs. */
+static flux1_status check_decomposes(const adapter_change *c, flux1_error *err)
+{
+    const bool kind = c->kind == ADAPTER_KIND_LORA || c->kind == ADAPTER_KIND_TUCKER || c->kind == ADAPTER_KIND_LOHA ||
+                      c->kind == ADAPTER_KIND_LOKR;
+    return kind && !c->bias
+               ? FLUX1_OK
+               : error_set(err, FLUX1_ERR_UNSUPPORTED,
+                           "%s: it has DoRA's magnitudes over %s%s (tensor \"%s\"), which neither LyCORIS nor PEFT "
+                           "defines; merge it with the program that made it, and open the merged model",
+                           c->magnitude->file, adapter_kind_name(c->kind), kind ? " with biases" : "",
+                           c->magnitude->name);
+}
+
 /* A [1, cols] is for columns; [rows] and [rows, 1] are for rows. */
 static flux1_status read_magnitude(const entry *e, adapter_change *c, flux1_error *err)
 {
     c->magnitude = c->of_bias ? NULL : find(e, ADAPTER_MAGNITUDE);
     if (!c->magnitude)
         return FLUX1_OK;
-    if (adapter_change_relative(c))
-        return error_set(
-            err, FLUX1_ERR_UNSUPPORTED,
-            "%s: it has DoRA's magnitudes over %s (tensor \"%s\"), which is defined in several ways; merge "
-            "it with the program that made it, and open the merged model",
-            c->magnitude->file, adapter_kind_name(c->kind), c->magnitude->name);
+    TRY(check_decomposes(c, err));
     const tensor *v = &c->magnitude->view;
     const int64_t n = tensor_elements(v);
     c->by_column = v->dims >= 2 && v->shape[0] == 1 && n == c->cols && c->rows != 1;

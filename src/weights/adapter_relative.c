@@ -1,6 +1,7 @@
 #include "weights/adapter_relative.h"
 
 #include "base/checked.h"
+#include "weights/adapter_product.h"
 #include "weights/adapter_values.h"
 #include "weights/recipe.h"
 
@@ -25,10 +26,9 @@ static flux1_status layer_rows(const adapter_term *t, int64_t row, int64_t rows,
     return recipe_decode_rows(&base, row, rows, col, cols, out, err);
 }
 
-/* The part's own rows, all of their columns where `whole`. */
-static flux1_status own_rows(const part *p, bool whole, float **out, flux1_error *err)
+/* Columns [col, col + cols) of the part's own rows. */
+static flux1_status own_rows(const part *p, int64_t col, int64_t cols, float **out, flux1_error *err)
 {
-    const int64_t col = whole ? 0 : p->col, cols = whole ? p->change->cols : p->cols;
     if (!(*out = malloc((size_t)(p->rows * cols) * sizeof **out)))
         return error_oom(err, (size_t)(p->rows * cols) * sizeof **out, "an adapter's rows");
     const flux1_status st = layer_rows(p->term, p->row, p->rows, col, cols, *out, err);
@@ -61,7 +61,7 @@ static flux1_status general(const part *p, const float *factors, float *out, flu
     (void)factors;
     if (!product)
         return error_oom(err, (size_t)(p->rows * p->cols) * sizeof *product, "an adapter's rows");
-    flux1_status st = own_rows(p, true, &own, err);
+    flux1_status st = own_rows(p, 0, c->cols, &own, err);
     if (st == FLUX1_OK) {
         st = adapter_factor_times(own, p->rows, &c->y, p->col, p->cols, product, err);
         if (st == FLUX1_OK)
@@ -80,7 +80,7 @@ static flux1_status general(const part *p, const float *factors, float *out, flu
 static flux1_status scaled(const part *p, const float *factors, float *out, flux1_error *err)
 {
     float *own;
-    TRY(own_rows(p, false, &own, err));
+    TRY(own_rows(p, p->col, p->cols, &own, err));
     for (int64_t r = 0; r < p->rows; r++)
         for (int64_t i = 0; i < p->cols; i++) {
             const float factor = factors[p->change->factors_by_column ? i : r];
@@ -95,22 +95,24 @@ static flux1_status scaled(const part *p, const float *factors, float *out, flux
 /* out: factor · W·rotation − W */
 static flux1_status turned_columns(const part *p, const float *factors, float *out, flux1_error *err)
 {
-    const int64_t all = p->change->cols;
-    const size_t bytes = (size_t)(all + 2 * p->change->rotation.width) * sizeof(float);
-    float *own, *line = malloc(bytes);
-    if (!line)
-        return error_oom(err, bytes, "an adapter's rows");
-    flux1_status st = own_rows(p, true, &own, err);
-    for (int64_t r = 0; st == FLUX1_OK && r < p->rows; r++) {
-        const float *w = own + r * all;
-        memcpy(line, w, (size_t)all * sizeof *line);
-        adapter_rotation_turn(p->rotation, line, all, line + all);
-        for (int64_t i = 0; i < p->cols; i++)
-            out[r * p->cols + i] = factors[r] * line[p->col + i] - w[p->col + i];
-    }
-    if (st == FLUX1_OK)
+    int64_t first = p->col, end = p->col + p->cols;
+    adapter_rotation_reach(p->rotation, &first, &end);
+    const int64_t wide = end - first, count = p->rows * (wide + 2 * p->change->rotation.width);
+    float *own, *turned = malloc((size_t)count * sizeof *turned);
+    if (!turned)
+        return error_oom(err, (size_t)count * sizeof *turned, "an adapter's rows");
+    flux1_status st = own_rows(p, first, wide, &own, err);
+    if (st == FLUX1_OK) {
+        memcpy(turned, own, (size_t)(p->rows * wide) * sizeof *turned);
+        adapter_rotation_turn(p->rotation, first, end, p->rows, turned, turned + p->rows * wide);
+        for (int64_t r = 0; r < p->rows; r++)
+            for (int64_t i = 0; i < p->cols; i++) {
+                const int64_t at = r * wide + p->col - first + i;
+                out[r * p->cols + i] = factors[r] * turned[at] - own[at];
+            }
         free(own);
-    free(line);
+    }
+    free(turned);
     return st;
 }
 
@@ -132,11 +134,10 @@ static const adapter_term *layer_of(const part *p, int64_t row, int64_t *in_laye
     return NULL;
 }
 
-/* out += turns[rows][all] · W's rows [first, end) of the entry. work: ROWS_AT_ONCE · cols */
+/* out += turns[rows][end − first] · W's rows [first, end) of the entry. work: ROWS_AT_ONCE · cols */
 static flux1_status add_rows(const part *p, const float *turns, int64_t first, int64_t end, float *work, float *out,
                              flux1_error *err)
 {
-    const int64_t all = p->change->rows;
     for (int64_t from = first, some; from < end; from += some) {
         int64_t in_layer;
         const adapter_term *t = layer_of(p, from, &in_layer, &some);
@@ -144,53 +145,31 @@ static flux1_status add_rows(const part *p, const float *turns, int64_t first, i
             return error_set(err, FLUX1_ERR_INTERNAL, "row %lld of an adapter has no layer", (long long)from);
         some = i64_min(i64_min(some, ROWS_AT_ONCE), end - from);
         TRY(layer_rows(t, in_layer, some, p->col, p->cols, work, err));
-        for (int64_t r = 0; r < p->rows; r++)
-            for (int64_t k = 0; k < some; k++) {
-                const float f = turns[r * all + from + k];
-                for (int64_t i = 0; f != 0 && i < p->cols; i++)
-                    out[r * p->cols + i] += f * work[k * p->cols + i];
-            }
+        adapter_product_add((adapter_matrix){turns + from - first, end - first}, (adapter_matrix){work, p->cols},
+                            p->rows, some, p->cols, out, p->cols);
     }
     return FLUX1_OK;
 }
 
-/* turns[rows][all] becomes the rows of the rotation, less 1 on its diagonal: what is small stays exact. *first, *end:
- * between them all that are not 0. */
-static void make_turns(const part *p, float *turns, float *work, int64_t *first, int64_t *end)
-{
-    const int64_t all = p->change->rows;
-    *first = all;
-    *end = 0;
-    memset(turns, 0, (size_t)(p->rows * all) * sizeof *turns);
-    for (int64_t r = 0; r < p->rows; r++) {
-        float *v = turns + r * all;
-        v[p->at + r] = 1;
-        adapter_rotation_turn(p->rotation, v, all, work);
-        v[p->at + r] -= 1;
-        for (int64_t i = 0; i < all; i++)
-            if (v[i] != 0) {
-                *first = i64_min(*first, i);
-                *end = i64_max(*end, i + 1);
-            }
-    }
-}
-
-/* out: factor · rotation·W − W, as factor · (rotation − 1)·W + (factor − 1) · W */
+/* out: factor · rotation·W − W, as factor · (rotation − 1)·W + (factor − 1) · W: what is small stays exact. */
 static flux1_status turned_rows(const part *p, const float *factors, float *out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
-    const int64_t all = p->change->rows, widest = i64_max(ROWS_AT_ONCE * p->cols, 2 * p->change->rotation.width);
-    const size_t bytes = (size_t)(p->rows * all + widest) * sizeof(float);
-    float *own = NULL, *turns = malloc(bytes);
-    int64_t first, end;
+    int64_t first = p->at, end = p->at + p->rows;
+    adapter_rotation_reach(p->rotation, &first, &end);
+    const int64_t wide = end - first, room = i64_max(ROWS_AT_ONCE * p->cols, 2 * p->rows * p->change->rotation.width);
+    const size_t bytes = (size_t)(p->rows * wide + room) * sizeof(float);
+    float *own = NULL, *turns = malloc(bytes), *work = turns + p->rows * wide;
     if (!turns)
         return error_oom(err, bytes, "an adapter's rows");
-    make_turns(p, turns, turns + p->rows * all, &first, &end);
+    adapter_rotation_rows(p->rotation, p->at, p->rows, first, end, turns, work);
+    for (int64_t r = 0; r < p->rows; r++)
+        turns[r * wide + p->at + r - first] -= 1;
     memset(out, 0, (size_t)(p->rows * p->cols) * sizeof *out);
-    TRY_CLEANUP(add_rows(p, turns, first, end, turns + p->rows * all, out, err));
+    TRY_CLEANUP(add_rows(p, turns, first, end, work, out, err));
     if (!p->change->factors)
         goto cleanup;
-    TRY_CLEANUP(own_rows(p, false, &own, err));
+    TRY_CLEANUP(own_rows(p, p->col, p->cols, &own, err));
     for (int64_t r = 0; r < p->rows; r++)
         for (int64_t i = r * p->cols; i < (r + 1) * p->cols; i++)
             out[i] = factors[r] * out[i] + (factors[r] - 1) * own[i];

@@ -1,22 +1,18 @@
 #include "weights/adapter_rotation.h"
 
 #include "base/checked.h"
+#include "weights/adapter_product.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { STEP = 32 }; /* rows that an inverse eliminates at once */
+
 struct adapter_rotation {
     adapter_rotation_form form;
     float matrix[]; /* [stages, blocks, width, width] */
 };
-
-/* x += f · y, which do not overlap */
-static void add_scaled(float *restrict x, float f, const float *restrict y, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        x[i] += f * y[i];
-}
 
 /* ---- B − Bᵀ ---- */
 
@@ -59,28 +55,66 @@ static void scale_blocks(const adapter_rotation_form *f, float *m, int64_t count
 
 /* ---- orthogonal matrices ---- */
 
-/* S becomes (I + S)(I − S)⁻¹ = 2(I − S)⁻¹ − I, by Gauss and Jordan in place. No pivots are looked for: where S is skew
- * every remaining part of I − S has a symmetric part of at least I, so none is less than 1. */
-static void cayley(float *m, int64_t n)
+/* m[n][n], rows `ld` apart, becomes its inverse, by Gauss and Jordan in place. */
+static void invert_small(float *m, int64_t ld, int64_t n)
 {
-    for (int64_t i = 0; i < n * n; i++)
-        m[i] = -m[i];
-    for (int64_t i = 0; i < n; i++)
-        m[i * n + i] += 1;
     for (int64_t k = 0; k < n; k++) {
-        float *own = m + k * n;
+        float *own = m + k * ld;
         const float inverse = 1 / own[k];
         own[k] = 1;
         for (int64_t j = 0; j < n; j++)
             own[j] *= inverse;
         for (int64_t i = 0; i < n; i++) {
-            const float f = m[i * n + k];
-            if (i == k || f == 0)
+            float *other = m + i * ld;
+            const float f = other[k];
+            if (i == k)
                 continue;
-            m[i * n + k] = 0;
-            add_scaled(m + i * n, -f, own, n);
+            other[k] = 0;
+            for (int64_t j = 0; j < n; j++)
+                other[j] -= f * own[j];
         }
     }
+}
+
+/* The same, STEP rows at a time: rows R of the step become P⁻¹·R, where P is their part on the diagonal and counts as I
+ * behind it; from others L·R is taken, where L, their part in the step's columns, counts as 0 behind it.
+ * work: 3 · STEP · n */
+static void invert(float *m, int64_t n, float *work)
+{
+    float *rows = work, *columns = work + STEP * n;
+    for (int64_t k = 0, step; k < n; k += step) {
+        step = i64_min(STEP, n - k);
+        float *own = m + k * n, *old = work + 2 * STEP * n;
+        const int64_t below = k + step;
+        invert_small(own + k, n, step);
+        memcpy(old, own, (size_t)(step * n) * sizeof *m);
+        for (int64_t i = 0; i < step; i++) {
+            memset(old + i * n + k, 0, (size_t)step * sizeof *m);
+            old[i * n + k + i] = 1;
+        }
+        memset(rows, 0, (size_t)(step * n) * sizeof *m);
+        adapter_product_add((adapter_matrix){own + k, n}, (adapter_matrix){old, n}, step, step, n, rows, n);
+        memcpy(own, rows, (size_t)(step * n) * sizeof *m);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < step && (i < k || i >= below); j++) {
+                columns[i * step + j] = -m[i * n + k + j];
+                m[i * n + k + j] = 0;
+            }
+        adapter_product_add((adapter_matrix){columns, step}, (adapter_matrix){rows, n}, k, step, n, m, n);
+        adapter_product_add((adapter_matrix){columns + below * step, step}, (adapter_matrix){rows, n}, n - below, step,
+                            n, m + below * n, n);
+    }
+}
+
+/* S becomes (I + S)(I − S)⁻¹ = 2(I − S)⁻¹ − I. No pivots are looked for: where S is skew every remaining part of I − S
+ * has a symmetric part of at least I, so none is less than 1. work: 3 · STEP · n */
+static void cayley(float *m, int64_t n, float *work)
+{
+    for (int64_t i = 0; i < n * n; i++)
+        m[i] = -m[i];
+    for (int64_t i = 0; i < n; i++)
+        m[i * n + i] += 1;
+    invert(m, n, work);
     for (int64_t i = 0; i < n * n; i++)
         m[i] *= 2;
     for (int64_t i = 0; i < n; i++)
@@ -88,32 +122,33 @@ static void cayley(float *m, int64_t n)
 }
 
 /* S becomes I + 2S + … + 2Sᵖ⁻¹ + Sᵖ, PEFT's sum of `terms` terms: 3 and 4 are the same, and 2 ends with 2S.
- * (_cayley_batch) work: n · (n + 1) */
+ * (_cayley_batch) work: 2 · n · n */
 static void series(float *m, int64_t n, int terms, float *work)
 {
     const int last = terms > 2 ? (terms > 4 ? terms - 1 : 3) : terms > 1;
-    float *line = work + n * n;
-    memcpy(work, m, (size_t)(n * n) * sizeof *m);
-    memset(m, 0, (size_t)(n * n) * sizeof *m);
+    const size_t bytes = (size_t)(n * n) * sizeof *m;
+    float *next = work + n * n;
+    memcpy(work, m, bytes);
+    memset(m, 0, bytes);
     for (int64_t i = 0; i < n; i++)
         m[i * n + i] = last == 0 || terms > 2 ? 1 : 2;
-    for (int power = last; power-- > 0;)
-        for (int64_t i = 0; i < n; i++) {
-            memset(line, 0, (size_t)n * sizeof *line);
-            for (int64_t k = 0; k < n; k++)
-                add_scaled(line, m[i * n + k], work + k * n, n);
-            line[i] += power ? 2 : 1;
-            memcpy(m + i * n, line, (size_t)n * sizeof *line);
-        }
+    for (int power = last; power-- > 0;) {
+        memset(next, 0, bytes);
+        adapter_product_add((adapter_matrix){m, n}, (adapter_matrix){work, n}, n, n, n, next, n);
+        for (int64_t i = 0; i < n; i++)
+            next[i * n + i] += power ? 2 : 1;
+        memcpy(m, next, bytes);
+    }
 }
 
 static flux1_status fill(adapter_rotation *r, const tensor *blocks, flux1_error *err)
 {
     const adapter_rotation_form *f = &r->form;
     const int64_t count = f->stages * f->blocks, n = f->width;
-    float *work = NULL;
-    if (f->terms && !(work = malloc((size_t)(n * (n + 1)) * sizeof *work)))
-        return error_oom(err, (size_t)(n * (n + 1)) * sizeof *work, "an adapter's rotation");
+    const size_t room = (size_t)(f->terms ? 2 * n : 3 * STEP) * (size_t)n * sizeof(float);
+    float *work = malloc(room);
+    if (!work)
+        return error_oom(err, room, "an adapter's rotation");
     flux1_status st = FLUX1_OK;
     for (int64_t b = 0; st == FLUX1_OK && b < count; b++) {
         st = read_block(f, blocks, b, r->matrix + b * n * n, err);
@@ -126,7 +161,7 @@ static flux1_status fill(adapter_rotation *r, const tensor *blocks, flux1_error 
         if (f->terms)
             series(r->matrix + b * n * n, n, f->terms, work);
         else
-            cayley(r->matrix + b * n * n, n);
+            cayley(r->matrix + b * n * n, n, work);
     free(work);
     return st;
 }
@@ -160,39 +195,72 @@ void adapter_rotation_free(adapter_rotation *r) { free(r); }
  * come between those of the first. */
 static int64_t source(const adapter_rotation_form *f, int stage, int64_t p)
 {
-    if (f->granule == 0)
-        return p;
     const int64_t stretch = f->width << stage, half = stretch / (2 * f->granule);
     const int64_t begin = p - p % stretch, part = p % stretch / f->granule;
     return begin + (part % 2 * half + part / 2) * f->granule + p % f->granule;
 }
 
-static void turn_block(const adapter_rotation *r, int stage, int64_t block, float *v, float *work)
+void adapter_rotation_reach(const adapter_rotation *r, int64_t *first, int64_t *end)
+{
+    const int64_t stretch = r->form.width << (r->form.stages - 1);
+    *first -= *first % stretch;
+    *end = i64_ceil_div(*end, stretch) * stretch;
+}
+
+static const float *block_at(const adapter_rotation *r, int stage, int64_t block)
 {
     const adapter_rotation_form *f = &r->form;
-    const int64_t n = f->width, shared = f->blocks == 1 && !f->of_rows ? 0 : block;
-    const float *matrix = r->matrix + (stage * f->blocks + shared) * n * n;
-    float *got = work, *sum = work + n;
-    bool any = false;
-    for (int64_t i = 0; i < n; i++) {
-        got[i] = v[source(f, stage, block * n + i)];
-        any = any || got[i] != 0;
+    const int64_t shared = f->blocks == 1 && !f->of_rows ? 0 : block;
+    return r->matrix + (stage * f->blocks + shared) * f->width * f->width;
+}
+
+/* Elements [at, at + width) of each row, or those that the stage puts there, times the block's matrix. v: [rows][ld] */
+static void turn_block(const adapter_rotation *r, int stage, const float *matrix, int64_t at, int64_t rows, float *v,
+                       int64_t ld, float *work)
+{
+    const int64_t n = r->form.width;
+    const bool moved = r->form.granule > 0;
+    float *got = work, *sum = work + rows * n;
+    for (int64_t i = 0; moved && i < n; i++) {
+        const int64_t from = source(&r->form, stage, at + i);
+        for (int64_t k = 0; k < rows; k++)
+            got[k * n + i] = v[k * ld + from];
     }
-    if (!any)
-        return;
-    memset(sum, 0, (size_t)n * sizeof *sum);
-    for (int64_t k = 0; k < n; k++)
-        if (got[k] != 0)
-            add_scaled(sum, got[k], matrix + k * n, n);
-    for (int64_t i = 0; i < n; i++)
-        v[source(f, stage, block * n + i)] = sum[i];
+    memset(sum, 0, (size_t)(rows * n) * sizeof *sum);
+    adapter_product_add(moved ? (adapter_matrix){got, n} : (adapter_matrix){v + at, ld}, (adapter_matrix){matrix, n},
+                        rows, n, n, sum, n);
+    for (int64_t k = 0; !moved && k < rows; k++)
+        memcpy(v + k * ld + at, sum + k * n, (size_t)n * sizeof *sum);
+    for (int64_t i = 0; moved && i < n; i++) {
+        const int64_t to = source(&r->form, stage, at + i);
+        for (int64_t k = 0; k < rows; k++)
+            v[k * ld + to] = sum[k * n + i];
+    }
 }
 
 /* The weight's rows are turned by the last stage's matrix times … times the first's, its columns by the transposes. */
-void adapter_rotation_turn(const adapter_rotation *r, float *v, int64_t n, float *work)
+void adapter_rotation_turn(const adapter_rotation *r, int64_t first, int64_t end, int64_t rows, float *v, float *work)
 {
+    const int64_t n = r->form.width;
     const int stages = r->form.stages;
-    for (int i = 0; i < stages; i++)
-        for (int64_t block = 0; block < n / r->form.width; block++)
-            turn_block(r, r->form.of_rows ? stages - 1 - i : i, block, v, work);
+    for (int i = 0; i < stages; i++) {
+        const int stage = r->form.of_rows ? stages - 1 - i : i;
+        for (int64_t at = first; at < end; at += n)
+            turn_block(r, stage, block_at(r, stage, at / n), at - first, rows, v, end - first, work);
+    }
+}
+
+void adapter_rotation_rows(const adapter_rotation *r, int64_t row, int64_t rows, int64_t first, int64_t end, float *v,
+                           float *work)
+{
+    const int64_t n = r->form.width, ld = end - first;
+    const bool plain = r->form.stages == 1 && r->form.granule == 0;
+    memset(v, 0, (size_t)(rows * ld) * sizeof *v);
+    for (int64_t i = row; i < row + rows; i++, v += ld)
+        if (plain)
+            memcpy(v + i - i % n - first, block_at(r, 0, i / n) + i % n * n, (size_t)n * sizeof *v);
+        else
+            v[i - first] = 1;
+    if (!plain)
+        adapter_rotation_turn(r, first, end, rows, v - rows * ld, work);
 }

@@ -29,8 +29,16 @@ typedef struct adapter_rotation adapter_rotation;
 flux1_status adapter_rotation_make(const adapter_rotation_form *form, const tensor *blocks, adapter_rotation **out,
                                    flux1_error *err);
 
-/* v[n] becomes v·rotation. work: 2 · width */
-void adapter_rotation_turn(const adapter_rotation *r, float *v, int64_t n, float *work);
+/* Elements [*first, *end) become all those that the rotation mixes with one of them. */
+void adapter_rotation_reach(const adapter_rotation *r, int64_t *first, int64_t *end);
+
+/* Elements [first, end), which are a reach, of `rows` row vectors v become those of v·rotation. work: 2 · rows · width
+ */
+void adapter_rotation_turn(const adapter_rotation *r, int64_t first, int64_t end, int64_t rows, float *v, float *work);
+
+/* v: elements [first, end), a reach, of the rotation's rows from `row`. work: 2 · rows · width */
+void adapter_rotation_rows(const adapter_rotation *r, int64_t row, int64_t rows, int64_t first, int64_t end, float *v,
+                           float *work);
 
 void adapter_rotation_free(adapter_rotation *r); /* NULL is fine */
 

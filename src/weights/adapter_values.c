@@ -1,16 +1,12 @@
 #include "weights/adapter_values.h"
 
 #include "base/checked.h"
+#include "weights/adapter_product.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* x += f · y, which do not overlap */
-static void add_scaled(float *restrict x, float f, const float *restrict y, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        x[i] += f * y[i];
-}
+enum { LINES = 16 }; /* of a right factor that are decoded at once */
 
 /* a's rows [row, row + rows), or columns where it is across: out[rows][a_rank]. line: [rows] */
 static flux1_status left_rows(const adapter_factor *f, int64_t row, int64_t rows, float *line, float *out,
@@ -26,15 +22,19 @@ static flux1_status left_rows(const adapter_factor *f, int64_t row, int64_t rows
     return FLUX1_OK;
 }
 
-/* out[rows][cols] = left[rows][inner] · columns [col, col + cols) of right, a tensor of `ld` columns. line: [cols] */
+/* out[rows][cols] = left[rows][inner] · columns [col, col + cols) of right, a tensor of `ld` columns. work: LINES ·
+ * cols
+ */
 static flux1_status multiply(const float *left, int64_t rows, int64_t inner, const tensor *right, int64_t ld,
-                             int64_t col, int64_t cols, float *line, float *out, flux1_error *err)
+                             int64_t col, int64_t cols, float *work, float *out, flux1_error *err)
 {
     memset(out, 0, (size_t)(rows * cols) * sizeof *out);
-    for (int64_t k = 0; k < inner; k++) {
-        TRY(tensor_decode(right, k * ld + col, cols, line, err));
-        for (int64_t i = 0; i < rows; i++)
-            add_scaled(out + i * cols, left[i * inner + k], line, cols);
+    for (int64_t k = 0, lines; k < inner; k += lines) {
+        lines = i64_min(LINES, inner - k);
+        for (int64_t i = 0; i < lines; i++)
+            TRY(tensor_decode(right, (k + i) * ld + col, cols, work + i * cols, err));
+        adapter_product_add((adapter_matrix){left + k, inner}, (adapter_matrix){work, cols}, rows, lines, cols, out,
+                            cols);
     }
     return FLUX1_OK;
 }
@@ -42,16 +42,16 @@ static flux1_status multiply(const float *left, int64_t rows, int64_t inner, con
 static flux1_status product_rows(const adapter_factor *f, int64_t row, int64_t rows, int64_t col, int64_t cols,
                                  float *out, flux1_error *err)
 {
-    const size_t widest = (size_t)(i64_max(cols, i64_max(rows, f->rank)));
-    float *left = malloc(((size_t)rows * (size_t)(f->a_rank + f->rank) + widest) * sizeof *left);
+    const int64_t widest = i64_max(LINES * i64_max(cols, f->rank), rows);
+    float *left = malloc((size_t)(rows * (f->a_rank + f->rank) + widest) * sizeof *left);
     flux1_status st = FLUX1_OK;
     if (!left)
         return error_oom(err, 0, "an adapter's rows");
-    float *with_core = left + rows * f->a_rank, *line = with_core + rows * f->rank;
-    TRY_CLEANUP(left_rows(f, row, rows, line, left, err));
+    float *with_core = left + rows * f->a_rank, *work = with_core + rows * f->rank;
+    TRY_CLEANUP(left_rows(f, row, rows, work, left, err));
     if (f->core)
-        TRY_CLEANUP(multiply(left, rows, f->a_rank, &f->core->view, f->rank, 0, f->rank, line, with_core, err));
-    st = multiply(f->core ? with_core : left, rows, f->rank, &f->b->view, f->cols, col, cols, line, out, err);
+        TRY_CLEANUP(multiply(left, rows, f->a_rank, &f->core->view, f->rank, 0, f->rank, work, with_core, err));
+    st = multiply(f->core ? with_core : left, rows, f->rank, &f->b->view, f->cols, col, cols, work, out, err);
 cleanup:
     free(left);
     return st;
@@ -106,13 +106,13 @@ cleanup:
 flux1_status adapter_factor_times(const float *v, int64_t rows, const adapter_factor *f, int64_t col, int64_t cols,
                                   float *out, flux1_error *err)
 {
-    const int64_t widest = i64_max(f->rank, cols);
-    float *low = malloc((size_t)(rows * f->rank + widest) * sizeof *low), *line = low + rows * f->rank;
+    const int64_t count = rows * f->rank + LINES * i64_max(f->rank, cols);
+    float *low = malloc((size_t)count * sizeof *low), *work = low + rows * f->rank;
     if (!low)
-        return error_oom(err, (size_t)(rows * f->rank + widest) * sizeof *low, "an adapter's rows");
-    flux1_status st = multiply(v, rows, f->rows, &f->a->view, f->rank, 0, f->rank, line, low, err);
+        return error_oom(err, (size_t)count * sizeof *low, "an adapter's rows");
+    flux1_status st = multiply(v, rows, f->rows, &f->a->view, f->rank, 0, f->rank, work, low, err);
     if (st == FLUX1_OK)
-        st = multiply(low, rows, f->rank, &f->b->view, f->cols, col, cols, line, out, err);
+        st = multiply(low, rows, f->rank, &f->b->view, f->cols, col, cols, work, out, err);
     free(low);
     return st;
 }

@@ -179,6 +179,40 @@ static void full_disk_is_a_status_and_leaves_nothing(void **state)
     assert_int_equal(entries(), 1);
 }
 
+/* Whoever has to tell a disk without room from others asks for errno: of more than the stream's buffer, and of less. */
+static void a_failed_write_has_its_number(void **state)
+{
+    (void)state;
+    clear_folder();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        static const char bytes[100000];
+        struct rlimit limit = {10, 10};
+        flux1_error err = {0};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        for (size_t size = 100; size <= sizeof bytes; size *= 1000) {
+            err.number = 0;
+            if (file_write(target, bytes, size, &err) != FLUX1_ERR_IO || err.number != EFBIG ||
+                !strstr(err.message, "cannot write"))
+                _exit(1);
+            error_prefix(&err, "a job");
+            error_append(&err, "; make room");
+            if (err.number != EFBIG)
+                _exit(2);
+            error_set(&err, FLUX1_ERR_IO, "something else");
+            if (err.number != 0)
+                _exit(3);
+        }
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(entries(), 0);
+}
+
 /* A write that failed in the middle is remembered, though there is room again at the end. */
 static void a_hole_in_the_file_is_not_committed(void **state)
 {
@@ -678,6 +712,7 @@ int main(void)
         cmocka_unit_test(mode_follows_the_umask),
         cmocka_unit_test(killed_writer_leaves_the_target_unchanged),
         cmocka_unit_test(full_disk_is_a_status_and_leaves_nothing),
+        cmocka_unit_test(a_failed_write_has_its_number),
         cmocka_unit_test(a_hole_in_the_file_is_not_committed),
         cmocka_unit_test(unusable_targets_are_explained),
         cmocka_unit_test(a_folder_that_cannot_be_made_is_explained),

@@ -58,6 +58,13 @@ refused 2 '^flux1: three.safetensors: latents of shape \[1, 3, 2, 2\]: ' generat
 printf '{"prompt": "x", "latents": "three.safetensors"}\n' | "$FLUX1" generate --jsonl -m "$tiny" -q >../out 2>../err
 "$VALUE" message <../out | grep -q '^three.safetensors: latents of shape' || fail "in an answer too: $(cat ../out)"
 
+# of a thousand pictures: refused before they are read
+printf '%b%s' '\0116\0\0\0\0\0\0\0' '{"latents":{"dtype":"F32","shape":[1000,4,64,64],"data_offsets":[0,65536000]}}' >thousand.safetensors
+truncate -s 65536086 thousand.safetensors
+refused 1 '^flux1: reading thousand.safetensors takes .*latents 62.5 MiB), more than the 40.0 MiB .*--max-memory' decode -m "$tiny" thousand.safetensors --max-memory 40M
+refused 1 'reading thousand.safetensors takes .*--max-memory' generate -m "$tiny" -p x --latents thousand.safetensors --max-memory 40M -q
+rm thousand.safetensors
+
 # it is known for what it is
 refused 1 "it's.latents.safetensors: a picture's latents, which flux1 decode makes" info "it's.latents.safetensors"
 

@@ -1,30 +1,43 @@
 /* picture_info FILE.png [KEY]: prints "WIDTHxHEIGHT CRC" of the picture, or its text of that key; exit 1 if it cannot
  * be read or has none. */
 #include "image/png.h"
+#include "support/png_pixels.h"
 
 #include <stdio.h>
 #include <string.h>
 
-int main(int argc, char **argv)
+static int print_pixels(const char *path)
+{
+    int width, height;
+    uint32_t sum = 2166136261u; /* FNV-1a */
+    uint8_t *rgb = png_pixels(path, &width, &height);
+    for (size_t i = 0; rgb && i < 3u * (size_t)width * (size_t)height; i++)
+        sum = (sum ^ rgb[i]) * 16777619u;
+    if (rgb)
+        printf("%dx%d %08x\n", width, height, (unsigned)sum);
+    else
+        fprintf(stderr, "%s: its pixels cannot be read\n", path);
+    free(rgb);
+    return !rgb;
+}
+
+static int print_text(const char *path, const char *key)
 {
     flux1_error err = {0};
     png_picture picture;
-    int found = argc < 3;
-    if (argc < 2 || png_file_read(argv[1], &picture, &err) != FLUX1_OK) {
+    int found = 0;
+    if (png_file_read_texts(path, &picture, &err) != FLUX1_OK)
         fprintf(stderr, "%s\n", err.message);
-        return 1;
-    }
-    if (argc < 3) {
-        uint32_t sum = 2166136261u; /* FNV-1a */
-        for (size_t i = 0; i < 3u * (size_t)picture.width * (size_t)picture.height; i++)
-            sum = (sum ^ picture.rgb[i]) * 16777619u;
-        printf("%dx%d %08x\n", picture.width, picture.height, (unsigned)sum);
-    }
-    for (size_t i = 0; argc > 2 && i < picture.text_count; i++)
-        if (strcmp(picture.texts[i].key, argv[2]) == 0) {
+    for (size_t i = 0; i < picture.text_count; i++)
+        if (strcmp(picture.texts[i].key, key) == 0) {
             puts(picture.texts[i].text);
             found = 1;
         }
     png_picture_free(&picture);
     return !found;
+}
+
+int main(int argc, char **argv)
+{
+    return argc < 2 ? 1 : argc < 3 ? print_pixels(argv[1]) : print_text(argv[1], argv[2]);
 }

@@ -381,6 +381,7 @@ def openai(s):
     status, a = s.call("POST", "/v1/images/generations", {"model": "gpt-image-1", "prompt": "a red fox", "n": 2, "size": "64x48", "seed": 7, "steps": 2, "style": "vivid"})
     png = base64.b64decode(a["data"][0]["b64_json"])
     check(status == 200 and len(a["data"]) == 2 and pixels(png) == pixels(open(folder + "/cli.png", "rb").read()), "generations")
+    check(a["usage"]["output_tokens"] == 2 * 4 * 3 and a["usage"]["total_tokens"] == 256 + 2 * 4 * 3, "of two pictures of 64x48: %s" % a["usage"])
     check(any("gpt-image-1" in n for n in a["flux1"]["notes"]) and any("style" in n for n in a["flux1"]["notes"]), "what was used is told: %s" % a["flux1"]["notes"])
     status, a = s.call("POST", "/v1/images/generations", {"prompt": "x", "size": "auto", "response_format": "url", "output_format": "jpeg", "output_compression": 0})
     url = a["data"][0]["url"]
@@ -392,6 +393,8 @@ def openai(s):
     partial = [e for n, e in events if n == "image_generation.partial_image"]
     check(events[-1][0] == "image_generation.completed" and events[-1][1]["type"] == events[-1][0] and all(0 <= p["partial_image_index"] < 3 for p in partial)
           and pixels(base64.b64decode(events[-1][1]["b64_json"]))[0] == (64, 64), "stream: %s" % [e[0] for e in events])
+    usage = {"input_tokens": 256, "input_tokens_details": {"text_tokens": 256, "image_tokens": 0}, "output_tokens": 16, "total_tokens": 272}
+    check(events[-1][1]["usage"] == usage, "64x64 are 4 times 4 tokens, and the model's text has 256: %s" % events[-1][1]["usage"])
     models = s.call("GET", "/v1/models")[1]
     check(models["data"][0]["id"] == "schnell" and s.call("GET", "/v1/models/schnell")[0] == 200 and s.call("GET", "/v1/models/x")[0] == 404, "models")
     for body, words in (({"prompt": "x", "model": "sdxl"}, "schnell"), ({"prompt": "x", "size": "big"}, "size"), ({"prompt": "x", "size": " +64x 64"}, "size"), ({"prompt": "x", "size": "64x64x"}, "size"),
@@ -1270,6 +1273,7 @@ def keys():
     for value, status in (("Bearer first", 200), ("bearer second", 200), ("Bearer firs", 401), ("Bearer firstfirst", 401), ("Bearer ", 401), ("Bearer # keys", 401), ("first", 401), ("Basic !!", 401),
                           ("Basic " + base64.b64encode(b"anyone:second").decode(), 200), ("Basic " + base64.b64encode(b"first:").decode(), 401)):
         check(s.call("GET", "/api/info", headers={"Authorization": value})[0] == status, "%r: %d expected" % (value, status))
+    check([s.call("GET", "/api/info", headers={"api-key": k})[0] for k in ("first", "firs")] == [200, 401], "Azure's header")
     check(s.call("POST", "/api/jobs", SHORT)[0] == 401 and s.call("GET", "/metrics")[0] == 401 and s.call("GET", "/nowhere")[0] == 401, "everything else needs the key")
     paths = s.call("GET", "/openapi.json", headers={"Authorization": "Bearer first"})[1]["paths"]
     check({p for p, ops in paths.items() for o in ops.values() if o["security"] == []} == {"/", "/health"}, "which paths need no key: %s" % paths)

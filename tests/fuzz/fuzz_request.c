@@ -58,7 +58,7 @@ static void read_header(const char *value, bool is_key)
     const server_settings locked = {.host = "127.0.0.1", .keys = keys, .key_count = 1},
                           open_server = {.host = "127.0.0.1", .allow_host = "a,b.c"};
     fault f = {0};
-    check_refusal(is_key ? access_key(&locked, value, &f) : access_names(&open_server, value, value, &f), &f);
+    check_refusal(is_key ? access_key(&locked, value, value, &f) : access_names(&open_server, value, value, &f), &f);
 }
 
 static void read_path(char *text)

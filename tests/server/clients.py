@@ -53,6 +53,7 @@ def openai_stream(client, expected):
     check(kinds[-1] == "image_generation.completed" and kinds.count(kinds[-1]) == 1 and set(kinds[:-1]) <= {"image_generation.partial_image"}, "openai: stream: %s" % kinds)
     check(all(0 <= e.partial_image_index < 3 and e.size == "64x48" and e.b64_json for e in events[:-1]), "openai: partial images")
     check(picture(events[-1].b64_json).size == (64, 48) and isinstance(events[-1].created_at, int), "openai: the completed event")
+    check(events[-1].usage.total_tokens == 256 + 12 and events[-1].usage.input_tokens_details.text_tokens == 256, "openai: usage: %s" % events[-1].usage)
     # two pictures in one stream: each completes
     events = list(client.images.generate(prompt=PROMPT, size="64x48", stream=True, n=2, extra_body={"steps": 2, "seed": 7}))
     done = [e for e in events if e.type == "image_generation.completed"]
@@ -78,6 +79,9 @@ def openai_errors(server, client):
     raises(openai.BadRequestError, "from text alone", lambda: client.images.create_variation(image=("a.png", b"\x89PNG\r\n\x1a\n", "image/png")))
     e = raises(openai.AuthenticationError, "the key is not one", lambda: client.with_options(api_key="wrong").models.list())
     check(e is not None and e.code == "invalid_api_key" and e.param is None, "openai: the code of a wrong key")
+    azure = openai.AzureOpenAI(base_url=str(client.base_url), api_key=KEY, api_version="2025-04-01-preview", max_retries=0)
+    check(azure.images.generate(prompt=PROMPT, size="64x48", extra_body={"steps": 1}).data, "openai: Azure's client, which has its key in api-key")
+    raises(openai.AuthenticationError, "the key is not one", lambda: azure.with_options(api_key="wrong").images.generate(prompt=PROMPT))
     # a full queue, and that the client's own repetitions get through when there is room again
     jobs = [server.call("POST", "/api/jobs", {"prompt": "long", "width": 64, "height": 64, "steps": 10000}, {"Authorization": "Bearer " + KEY}) for _ in range(4)]
     check([status for status, _ in jobs] == [202] * 4, "the queue takes four")

@@ -15,7 +15,7 @@ static const server_settings locked = {.host = "127.0.0.1", .keys = two_keys, .k
 static bool key(const char *authorization)
 {
     fault f = {0};
-    const bool good = access_key(&locked, authorization, &f);
+    const bool good = access_key(&locked, authorization, NULL, &f);
     assert_int_equal(f.kind, good ? FAULT_NONE : FAULT_KEY);
     return good;
 }
@@ -32,7 +32,7 @@ static void a_key_is_whole_and_one_of_the_servers(void **state)
 {
     (void)state;
     fault f = {0};
-    assert_true(access_key(&open_server, NULL, &f));
+    assert_true(access_key(&open_server, NULL, NULL, &f));
     assert_true(key("Bearer first"));
     assert_true(key("BEARER  a:second"));
     static const char *const wrong[] = {NULL,
@@ -47,6 +47,28 @@ static void a_key_is_whole_and_one_of_the_servers(void **state)
                                         "Digest first"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_false(key(wrong[i]));
+}
+
+/* As AzureOpenAI of the package openai sends it. */
+static void a_key_may_be_in_azures_header(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *authorization, *api_key;
+        bool good;
+    } rows[] = {{NULL, "first", true},
+                {NULL, "a:second", true},
+                {NULL, "Bearer first", false},
+                {NULL, "firs", false},
+                {NULL, "", false},
+                {"Bearer wrong", "first", true},
+                {"Bearer first", "x", true},
+                {"Bearer wrong", "wrong", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fault f = {0};
+        assert_int_equal(access_key(&locked, rows[i].authorization, rows[i].api_key, &f), rows[i].good);
+        assert_int_equal(f.kind, rows[i].good ? FAULT_NONE : FAULT_KEY);
+    }
 }
 
 /* base64 by coreutils: printf 'me:first' | base64 */
@@ -145,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_is_whole_and_one_of_the_servers),
+        cmocka_unit_test(a_key_may_be_in_azures_header),
         cmocka_unit_test(a_key_may_be_the_password_of_basic),
         cmocka_unit_test(a_host_is_an_address_or_an_allowed_name),
         cmocka_unit_test(a_page_of_another_site_is_refused),

@@ -3,6 +3,7 @@
 #include "server/history.h"
 #include "support/failing.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -101,8 +102,10 @@ static bool note(void *user, const char *id, const char *text, bool ended)
 
 static void end_on_full_disk(fixture *x)
 {
+    flux1_error err = {0};
     fill_disk(x);
-    assert_int_equal(history_put(x->h, ID, "{\"state\": \"failed\"}", true, 0, NULL), FLUX1_ERR_IO);
+    assert_int_equal(history_put(x->h, ID, "{\"state\": \"failed\"}", true, 0, &err), FLUX1_ERR_IO);
+    assert_int_equal(err.number, EFBIG);
 }
 
 static void an_ended_job_is_told_though_the_disk_is_full(void **state)

@@ -226,6 +226,8 @@ static void web_uis_tags_and_counts(void **state)
     refused("{\"prompt\": \"a <lora:x:>\"}", "prompt", true);
     refused("{\"prompt\": \"a <lora:>\"}", "lora", true);
     refused("{\"prompt\": \"a\", \"batch_size\": 11, \"n_iter\": 10}", "n_iter", true);
+    refused("{\"prompt\": \"a\", \"cfg_scale\": \"high\"}", "cfg_scale", true); /* ignored, but no number */
+    refused("{\"prompt\": \"a\", \"cfg_scale\": [7]}", "cfg_scale", true);
     reading guided = read_with("{\"prompt\": \"a\", \"negative_prompt\": \"\", \"true_cfg_scale\": 2}", true);
     assert_string_equal(guided.r.negative_prompt, ""); /* it was asked for */
     end(&guided);

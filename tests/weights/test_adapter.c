@@ -206,6 +206,34 @@ static void a_layer_in_two_spellings_counts_once(void **state)
     adapter_close(f);
 }
 
+#define LOHA(key)                                                                                                      \
+    T(key ".hada_w1_a", "[4,1]", 24, 40)                                                                               \
+    "," T(key ".hada_w1_b", "[1,2]", 40, 48) "," T(key ".hada_w2_a", "[4,1]", 48, 64) "," T(key ".hada_w2_b", "[1,2]", \
+                                                                                            64, 72)
+
+/* Programs differ in which of two kinds counts, in one spelling or in two; none applies both. */
+static void a_layer_of_two_kinds_is_refused(void **state)
+{
+    (void)state;
+    refused(FLUX1_ERR_FORMAT,
+            "\"proj_out.lora_A.weight\" (LoRA) and \"proj_out.hada_w1_a\" (LoHa) are both for the layer \"proj_out\"; "
+            "flux1 applies one",
+            "{" PAIR("proj_out") "," LOHA("proj_out") "}", 72);
+    refused(FLUX1_ERR_FORMAT,
+            "\"transformer.proj_out.lora_A.weight\" (LoRA) and \"lora_unet_final_layer_linear.hada_w1_a\"",
+            "{" PAIR("transformer.proj_out") "," LOHA("lora_unet_final_layer_linear") "}", 72);
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.diff\" (differences)",
+            "{" PAIR("proj_out") "," T("proj_out.diff", "[4,2]", 24, 56) "}", 56);
+    refused(FLUX1_ERR_FORMAT, "(DoRA) are both for the layer \"proj_out\"",
+            "{" PAIR("transformer.proj_out") "," T("lora_unet_final_layer_linear.lora_down.weight", "[1,2]", 24,
+                                                   32) "," T("lora_unet_final_layer_linear.lora_up.weight", "[4,1]", 32,
+                                                             48) "," T("lora_unet_final_layer_linear.dora_scale", "[4]",
+                                                                       48, 64) "}",
+            64);
+    refused(FLUX1_ERR_FORMAT, "are both for the layer \"norm_out.linear\"",
+            "{" T("norm_out.linear.diff", "[4,2]", 0, 32) "," T("norm_out.linear.w_norm", "[4,2]", 32, 64) "}", 64);
+}
+
 #define PEFT_PAIR PAIR("base_model.model.final_layer.linear")
 #define PEFT_LOHA                                                       \
     T("base_model.model.proj_out.hada_w1_a", "[4,1]", 0, 16)            \
@@ -468,6 +496,12 @@ static void what_makes_no_sense_of_the_weight_is_refused(void **state)
     refused(FLUX1_ERR_MODEL, "is [4, 2]", "{" T("proj_out.ia3_l", "[1,4]", 0, 16) "}", 16);
     refused(FLUX1_ERR_UNSUPPORTED, "DoRA's magnitudes over OFT",
             "{" T("proj_out.oft_blocks", "[2,2,2]", 0, 32) "," T("proj_out.dora_scale", "[4]", 32, 48) "}", 48);
+    refused(FLUX1_ERR_UNSUPPORTED, "DoRA's magnitudes over differences",
+            "{" T("proj_out.diff", "[4,2]", 0, 32) "," T("proj_out.dora_scale", "[4]", 32, 48) "}", 48);
+    refused(FLUX1_ERR_UNSUPPORTED, "DoRA's magnitudes over LoRA with biases",
+            "{" PAIR("proj_out") "," T("proj_out.lora_B.bias", "[4]", 24, 40) "," T("proj_out.dora_scale", "[4]", 40,
+                                                                                    56) "}",
+            56);
     refused(FLUX1_ERR_UNSUPPORTED, "scaled OFT of OneTrainer",
             "{" T("proj_out.oft_R.scaled_oft", "[]", 0, 4) "," T("proj_out.oft_R.weight", "[1,1]", 4, 8) "}", 8);
     numbers[8] = -1;
@@ -591,6 +625,7 @@ int main(void)
         cmocka_unit_test(an_alpha_of_any_type_counts),
         cmocka_unit_test(an_alpha_alone_is_named),
         cmocka_unit_test(a_layer_in_two_spellings_counts_once),
+        cmocka_unit_test(a_layer_of_two_kinds_is_refused),
         cmocka_unit_test(the_configuration_beside_peft_s_file_counts),
         cmocka_unit_test(peft_s_loha_and_lokr_have_their_alpha_there),
         cmocka_unit_test(a_training_on_other_weights_is_refused),

@@ -1,4 +1,4 @@
-"""Adapters whose difference is made of the weight too (OFT, BOFT, GLoRA, (IA)^3), over a few layers of odd sizes, and the weights that LyCORIS and PEFT make of them.
+"""Adapters whose difference is made of the weight too (OFT, BOFT, GLoRA, (IA)^3, LoHa and LoKr with DoRA's magnitudes), over a few layers of odd sizes, and the weights that LyCORIS and PEFT make of them.
 
 usage: relative_goldens.py
 
@@ -15,9 +15,14 @@ import record
 import torch
 from lycoris.functional.boft import _diff_weight as boft_difference
 from lycoris.functional.diag_oft import _diff_weight as oft_difference
+from lycoris.functional.general import weight_decompose
+from lycoris.functional.loha import diff_weight as loha_difference
+from lycoris.functional.lokr import kron_weight
 from lycoris.modules.diag_oft import DiagOFTModule
 from lycoris.modules.glora import _glora_weight
 from lycoris.modules.ia3 import _ia3_weight
+from lycoris.modules.loha import LohaModule
+from lycoris.modules.lokr import LokrModule
 from peft import BOFTConfig, IA3Config
 from peft.tuners.ia3.layer import Linear as IA3Linear
 from peft.tuners.oft.layer import OFTRotationModule
@@ -28,6 +33,7 @@ DOUBLE, SINGLE = "transformer_blocks.0.attn.", "single_transformer_blocks.0."
 LAYERS = {DOUBLE + "to_q": (12, 10), DOUBLE + "to_k": (12, 10), DOUBLE + "to_v": (12, 10),
           SINGLE + "attn.to_q": (12, 10), SINGLE + "attn.to_k": (12, 10), SINGLE + "attn.to_v": (12, 10), SINGLE + "proj_mlp": (48, 10),
           "norm_out.linear": (20, 8), "proj_out": (14, 12), "x_embedder": (16, 12)}
+WIDE = {"context_embedder": (72, 9), "time_text_embed.text_embedder.linear_1": (9, 40)}
 QKV = [DOUBLE + n for n in ("to_q", "to_k", "to_v")]
 LINEAR1 = [SINGLE + n for n in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")]
 
@@ -52,7 +58,7 @@ class Case:
         """new: of the layers' weights below each other; swapped: BFL has their halves the other way round."""
         w = self.weight(layers)
         w = new(w.roll(w.shape[0] // 2, 0)).roll(w.shape[0] // 2, 0) if swapped else new(w)
-        for layer, part in zip(layers, w.split([LAYERS[layer][0] for layer in layers])):
+        for layer, part in zip(layers, w.split([(LAYERS | WIDE)[layer][0] for layer in layers])):
             self.golden[layer + ".weight"] = part.contiguous()
 
 
@@ -78,6 +84,14 @@ def oft(model):
     names = ("oft_blocks", "rescale", "alpha")
     module = DiagOFTModule.make_module_from_state_dict("x", layer, *(case.file["lora_unet_img_in." + n].float() for n in names))
     assert torch.equal(module.get_merged_weight()[0], case.golden["x_embedder.weight"])
+    return case
+
+
+def oft_wide(model):
+    """Blocks wider than what is eliminated, or multiplied, at once."""
+    case = Case(20, model)
+    lycoris_oft(case, "lora_unet_txt_in", ["context_embedder"], (1, 72, 72), 0.0)
+    peft_rotation(case, "time_text_embed.text_embedder.linear_1", "transformer.time_text_embed.text_embedder.linear_1", 1, 40, size=0.04)
     return case
 
 
@@ -107,6 +121,7 @@ def boft(model):
     lycoris_boft(case, "lora_unet_final_layer_linear", ["proj_out"], (1, 7, 2, 2), 0.0, rescale=True)
     lycoris_boft(case, "lora_unet_img_in", ["x_embedder"], (4, 8, 2, 2), 0.0)
     lycoris_boft(case, "lora_unet_single_blocks_0_linear1", LINEAR1, (2, 42, 2, 2), 100.0)
+    lycoris_boft(case, "lora_unet_txt_in", ["context_embedder"], (1, 12, 6, 6), 0.0)
     return case
 
 
@@ -135,11 +150,58 @@ def ia3(model):
     return case
 
 
+# ---- LyCORIS' magnitudes, by row and, with wd_on_output false, by column ----
+
+def decomposed(case, key, layers, difference, on_output, swapped=False):
+    rows, cols = case.weight(layers).shape
+    scale = case.put(key + ".dora_scale", *((rows, 1) if on_output else (1, cols)), size=0.3, plus=1.5)
+    case.change(layers, lambda w: weight_decompose(w + difference, scale, 1, on_output), swapped)
+
+
+def as_module(case, kind, key, layer, names):
+    """The module that LyCORIS makes of the file has the same weight."""
+    base = torch.nn.Linear(*reversed(LAYERS[layer]))
+    base.weight.copy_(case.model[layer + ".weight"])
+    tensors = [case.file[f"{key}.{n}"].float() if f"{key}.{n}" in case.file else None for n in names]
+    merged = kind.make_module_from_state_dict("x", base, *tensors).get_merged_weight()[0]
+    assert torch.allclose(merged, case.golden[layer + ".weight"], rtol=1e-6, atol=1e-6)
+
+
+def doha(model):
+    case, rank = Case(21, model), 3
+    for key, layers, on_output in (("double_blocks_0_img_attn_qkv", QKV, False), ("single_blocks_0_linear1", LINEAR1, True), ("final_layer_adaLN_modulation_1", ["norm_out.linear"], True),
+                                   ("final_layer_linear", ["proj_out"], True), ("img_in", ["x_embedder"], False)):
+        key, (rows, cols) = "lora_unet_" + key, case.weight(layers).shape
+        a1, b1, a2, b2 = (case.put(f"{key}.hada_{n}", *s, size=0.6) for n, s in (("w1_a", (rows, rank)), ("w1_b", (rank, cols)), ("w2_a", (rows, rank)), ("w2_b", (rank, cols))))
+        # LyCORIS' module multiplies by the scale twice, so only a scale of 1 can be compared with it
+        alpha = case.number(key + ".alpha", float(rank) if layers == ["proj_out"] else 2.0)
+        decomposed(case, key, layers, loha_difference(b1, a1, b2, a2, None, None, gamma=torch.tensor(alpha / rank)), on_output, swapped="adaLN" in key)
+    as_module(case, LohaModule, "lora_unet_final_layer_linear", "proj_out", ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "alpha", "dora_scale"))
+    return case
+
+
+def dokr(model):
+    """The second factor whole, or of two."""
+    case, rank = Case(22, model), 2
+    for key, layers, first, low, on_output in (("double_blocks_0_img_attn_qkv", QKV, (6, 5), True, True), ("final_layer_adaLN_modulation_1", ["norm_out.linear"], (4, 2), True, False),
+                                               ("final_layer_linear", ["proj_out"], (2, 3), False, True), ("img_in", ["x_embedder"], (4, 3), True, False)):
+        key, (rows, cols) = "lora_unet_" + key, case.weight(layers).shape
+        high, wide = rows // first[0], cols // first[1]
+        one = case.put(key + ".lokr_w1", *first)
+        two = None if low else case.put(key + ".lokr_w2", high, wide)
+        a, b = (case.put(key + ".lokr_w2_a", high, rank), case.put(key + ".lokr_w2_b", rank, wide)) if low else (None, None)
+        alpha = case.number(key + ".alpha", 1.0)
+        difference = kron_weight(one, None, None, two, a, b, None, scale=alpha / rank if low else 1.0).reshape(rows, cols)
+        decomposed(case, key, layers, difference, on_output, swapped="adaLN" in key)
+    as_module(case, LokrModule, "lora_unet_final_layer_linear", "proj_out", ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2", "alpha", "dora_scale"))
+    return case
+
+
 # ---- PEFT ----
 
-def peft_rotation(case, layer, key, blocks, width, **config):
-    cols = LAYERS[layer][1]
-    stored = case.put(key + ".oft_R.weight", blocks, width * (width - 1) // 2, size=0.2)
+def peft_rotation(case, layer, key, blocks, width, size=0.2, **config):
+    cols = (LAYERS | WIDE)[layer][1]
+    stored = case.put(key + ".oft_R.weight", blocks, width * (width - 1) // 2, size=size)
     module = OFTRotationModule(blocks, stored.shape[1], width, cols, block_share=blocks == 1, **config)
     module.weight.copy_(stored)
     case.change([layer], lambda w: (module.get_weight() @ w.T).T)
@@ -215,7 +277,7 @@ def ia3_peft(model):
     return case
 
 
-CASES = (oft, oft_kohya, boft, glora, ia3, oft_peft, oft_exact, oft_terms(1), oft_terms(2), oft_terms(3), oft_terms(6), boft_peft, ia3_peft)
+CASES = (oft, oft_wide, oft_kohya, boft, glora, ia3, doha, dokr, oft_peft, oft_exact, oft_terms(1), oft_terms(2), oft_terms(3), oft_terms(6), boft_peft, ia3_peft)
 
 
 def write(path, tensors, metadata=None):
@@ -230,6 +292,7 @@ def main():
     random = torch.Generator().manual_seed(0)
     model = {layer + ".weight": torch.randn(shape, generator=random) for layer, shape in LAYERS.items()}
     model["proj_out.bias"] = torch.randn(14, generator=random)
+    model |= {layer + ".weight": torch.randn(shape, generator=random) for layer, shape in WIDE.items()}
     write(os.path.join(FILES, "model.safetensors"), model)
     for make in CASES:
         case = make(model)
