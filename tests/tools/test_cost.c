@@ -110,11 +110,13 @@ static void an_operation_takes_the_longer_of_arithmetic_and_memory(void **state)
     /* 400 / (80 · 0.5): attention_part goes at attention's rate */
     near(take(&b, (ops_event){.kind = EVENT_COMPUTE, .operation = "attention_part", .flops = 400}), 10);
     near(take(&b, (ops_event){.kind = EVENT_COMPUTE, .operation = "add", .bytes_in = 10, .bytes_out = 5}),
-         3); /* 15/5 */
+         3);                                                                                  /* 15/5 */
+    near(take(&b, (ops_event){.kind = EVENT_COMPUTE, .operation = "conv", .flops = 300}), 6); /* 300 / (100 · 0.5) */
     near(b.c.part[COST_PRODUCTS], 10);
     near(b.c.part[COST_ATTENTION], 10);
+    near(b.c.part[COST_CONVOLUTIONS], 6);
     near(b.c.part[COST_MEMORY], 23);
-    near(b.c.seconds, 43);
+    near(b.c.seconds, 49);
     assert_int_equal(cost_bound(&b.c), COST_MEMORY);
 }
 
@@ -232,6 +234,8 @@ static void all_ranks_of_one_axis_use_its_links(void **state)
     near(take(&b, collective("all_gather", "all", 4, 60)), 1 + 3 * 0.5 + 3);
     b.clock.mesh = &only_tp;
     near(take(&b, collective("all_gather", "all", 4, 60)), 1 + 3 * 0.5 + 3);
+    b.clock.mesh = &GRID;
+    near(take(&b, collective("all_gather", "all", 8, 60)), 1 + 7 * 0.5 + 3); /* the fewer of both */
 }
 
 static ops_event shift(const char *axis, size_t bytes)
@@ -257,6 +261,11 @@ static void a_shift_hides_behind_what_is_computed_in_between(void **state)
     near(take(&b, collective("shift_end", "sp", 2, 0)), 0); /* all of it */
     near(b.c.hidden, 10 * (10.0 / 11) + 10);
     near(b.c.part[COST_EXCHANGE_SP], 1);
+    b.m.exchange[EXCHANGE_SHIFT] = (machine_exchange){.pair_rate = 20};
+    take(&b, shift("sp", 5)); /* half a second */
+    take(&b, product(500, 0));
+    near(take(&b, collective("shift_end", "sp", 2, 0)), 0);
+    near(b.c.hidden, 10 * (10.0 / 11) + 15);
 }
 
 /* Between no other ranks a shift takes no time, and hides no bytes; an end without a begin is nothing. */
@@ -352,14 +361,20 @@ static void listeners_hear_every_span(void **state)
     take(&b, (ops_event){.kind = EVENT_WEIGHTS, .operation = "block_begin", .block = "single.0"});
     take(&b, collective("shift_end", "sp", 2, 0));
     take(&b, shift("tp", 10));
+    take(&b, product(200, 0));
+    take(&b, collective("shift_end", "tp", 2, 0));
+    take(&b, shift("sp", 10));
     take(&b, product(1000, 0));
-    take(&b, collective("shift_end", "tp", 2, 0)); /* all of it is hidden */
-    assert_int_equal(t.count, 5);
+    take(&b, collective("shift_end", "sp", 2, 0)); /* all of it is hidden */
+    assert_int_equal(t.count, 8);
     expect_span(&t.span[0], COST_EXCHANGE_SP, NULL, 0, 11);
     expect_span(&t.span[1], COST_PRODUCTS, NULL, 0, 10);
     expect_span(&t.span[2], COST_EXCHANGE_SP, "single.0", 10, 11);
     expect_span(&t.span[3], COST_EXCHANGE_TP, "single.0", 11, 17); /* a hop, and 10 / (2 · 2 links · 0.5) */
-    expect_span(&t.span[4], COST_PRODUCTS, "single.0", 11, 31);
+    expect_span(&t.span[4], COST_PRODUCTS, "single.0", 11, 15);
+    expect_span(&t.span[5], COST_EXCHANGE_TP, "single.0", 15, 17);
+    expect_span(&t.span[6], COST_EXCHANGE_SP, "single.0", 17, 28);
+    expect_span(&t.span[7], COST_PRODUCTS, "single.0", 17, 37);
 }
 
 int main(void)

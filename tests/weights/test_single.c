@@ -278,22 +278,22 @@ static void scales_are_checked(void **state)
 static void every_row_s_scale_is_checked(void **state)
 {
     (void)state;
-    enum { ROWS = 600, LAST = ROWS - 1 };
+    enum { ROWS = 600 };
+    static const int of_zeros[] = {0, 255, 256, 300, ROWS - 1};
     static float scales[ROWS];
     static signed char numbers[2 * ROWS];
-    for (int i = 0; i < ROWS; i++) {
-        scales[i] = 1;
-        numbers[2 * i + 1] = 1;
-    }
-    scales[LAST] = scales[300] = 0;
-    for (int wrong = 0; wrong < 3; wrong++) {
-        numbers[2 * LAST + 1] = wrong == 1;
-        numbers[2 * 300 + 1] = wrong == 2;
+    for (int wrong = -1; wrong < 5; wrong++) {
+        for (int i = 0; i < ROWS; i++)
+            scales[i] = numbers[2 * i] = numbers[2 * i + 1] = 1;
+        for (int i = 0; i < 5; i++) {
+            scales[of_zeros[i]] = numbers[2 * of_zeros[i]] = 0;
+            numbers[2 * of_zeros[i] + 1] = i == wrong;
+        }
         begin("");
         add("img_in.weight", "I8", "[600,2]", numbers, sizeof numbers);
         add("img_in.weight_scale", "F32", "[600]", scales, sizeof scales);
         finish();
-        if (wrong)
+        if (wrong >= 0)
             expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "is 0, but its weight is not");
         else
             store_close(open_part(MODEL_TRANSFORMER));
@@ -342,6 +342,17 @@ static void notes_beside_a_weight_are_read(void **state)
     add_float("img_in.comfy_quant", "[]", 1);
     finish();
     expect(FLUX1_ERR_FORMAT, "img_in.comfy_quant", "JSON in bytes");
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", NULL, 2);
+    add("img_in.comfy_quant", "U8", "[3]", "[1]", 3);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.comfy_quant", "JSON object");
+    /* layers that are not there, or not in 8 bits */
+    begin("\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"txt_in\\\":"
+          "{\\\"format\\\":\\\"float8_e4m3fn\\\"},\\\"img_in\\\":{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}");
+    add("img_in.weight", "BF16", "[2,1]", NULL, 4);
+    finish();
+    store_close(open_part(MODEL_TRANSFORMER));
 }
 
 static void scales_are_positive_or_of_zeros(void **state)
@@ -391,6 +402,11 @@ static void a_missing_scale_is_found(void **state)
     begin("");
     add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
     add("img_in.comfy_quant", "U8", "[27]", fp8, sizeof fp8 - 1);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (img_in.comfy_quant says", "");
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", NULL, 2);
+    add("img_in.comfy_quant", "U8", "[29]", "{\"format\": \"int8_tensorwise\"}", 29);
     finish();
     expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (img_in.comfy_quant says", "");
     begin("\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"img_in\\\":"
