@@ -195,6 +195,7 @@ typedef struct planned {
     flux1_model *m;
     flux1_generate_params p;
     run g;
+    ops_device *cpu; /* the context's own, while another is played */
 } planned;
 
 static int go_on(void *user, const flux1_progress *now) { return (void)user, (void)now, 0; }
@@ -304,6 +305,72 @@ static void without_room_for_both_all_is_denoised_first(void **state)
     planned_close(&t);
 }
 
+/* ---- a device with memory of its own ---- */
+
+static void on_a_gpu(planned *t, ops_device *gpu)
+{
+    planned_open(t);
+    *gpu = (ops_device){.kind = &ops_cpu_device, .info = {.name = "a GPU", .memory = (uint64_t)1 << 40}};
+    t->cpu = t->c->device.device;
+    t->c->device.device = gpu;
+    t->c->max_device_memory = (uint64_t)1 << 40;
+}
+
+static void off_the_gpu(planned *t)
+{
+    t->c->device.device = t->cpu;
+    planned_close(t);
+}
+
+/* Packed, since they are held so where they do not fit otherwise. */
+static void a_batch_drives_no_weights_out(void **state)
+{
+    (void)state;
+    planned t;
+    ops_device gpu;
+    on_a_gpu(&t, &gpu);
+    t.p.width = t.p.height = t.p.max_sequence_length = 64;
+    t.p.count = 4;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    assert_int_equal(t.g.batch, 4);
+    const uint64_t needed = t.g.denoiser.plan.memory + t.g.denoiser.plan.count.packed_bytes;
+    for (uint64_t less = 0; less < 2; less++) {
+        t.c->max_device_memory = needed - less;
+        t.p.batch = 0;
+        assert_int_equal(plan_again(&t), FLUX1_OK);
+        assert_int_equal(t.g.batch, less ? 2 : 4);
+        t.p.batch = 4; /* as it was asked for */
+        assert_int_equal(plan_again(&t), FLUX1_OK);
+        assert_int_equal(t.g.batch, 4);
+    }
+    off_the_gpu(&t);
+}
+
+/* There is one arena for all stages where it fits beside the weights of any, and else each stage has its own. */
+static void the_arena_of_all_stages_leaves_room_for_weights(void **state)
+{
+    (void)state;
+    planned t;
+    ops_device gpu;
+    uint64_t activations = 0, weights = 0;
+    on_a_gpu(&t, &gpu);
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    expect_reserve(&t.g);
+    for (int r = 0; r < 2; r++)
+        activations += t.g.reserve[r];
+    const stage_plan *const all[] = {&t.g.text_plan.clip, &t.g.text_plan.t5, &t.g.denoiser.plan, &t.g.decoder.plan};
+    for (int i = 0; i < 4; i++)
+        weights = all[i]->count.packed_bytes > weights ? all[i]->count.packed_bytes : weights;
+    t.c->max_device_memory = weights + activations;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    expect_reserve(&t.g);
+    t.c->max_device_memory--;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    assert_null(t.g.reserve);
+    assert_null(t.g.text_plan.reserve);
+    off_the_gpu(&t);
+}
+
 /* What would take less is what takes much here. */
 static void a_refusal_hints_at_what_the_request_has(void **state)
 {
@@ -348,6 +415,8 @@ int main(void)
                                        cmocka_unit_test(stages_on_another_device_leave_nothing_behind),
                                        cmocka_unit_test(a_decoder_lies_beside_the_denoiser_that_goes_on),
                                        cmocka_unit_test(without_room_for_both_all_is_denoised_first),
+                                       cmocka_unit_test(a_batch_drives_no_weights_out),
+                                       cmocka_unit_test(the_arena_of_all_stages_leaves_room_for_weights),
                                        cmocka_unit_test(a_refusal_hints_at_what_the_request_has)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,6 +52,8 @@ static void whole_is_the_tensor(void **state)
     weight_recipe c = recipe_whole(WEIGHT_CONV, &conv);
     assert_true(c.rows == 2 && c.cols == 27 && c.kernel == 3);
     ROW(&c, 1, 25, 52, 53);
+    store_tensor dense = {.name = "d", .file = "m", .view = {.type = DTYPE_F32, .dims = 2, .shape = {2, 27}}};
+    assert_int_equal(recipe_whole(WEIGHT_CONV, &dense).kernel, 1);
 }
 
 static void vector_is_a_column(void **state)
