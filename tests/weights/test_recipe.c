@@ -121,29 +121,81 @@ static void columns_are_cut_across_the_seam(void **state)
     ROW(&cut, 0, 5, 105);
 }
 
-/* However rows lie in their tensors: all of one, some, of two, columns of either or both. */
-static void rows_together_are_those_one_by_one(void **state)
+/* ---- rows together ---- */
+
+typedef struct computed {
+    tensor_values head;
+    const float *values; /* [4, 6] */
+    int calls;
+} computed;
+
+static flux1_status compute(const tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *err)
 {
-    (void)state;
-    weight_recipe ra = recipe_whole(WEIGHT_LINEAR, &a), rb = recipe_whole(WEIGHT_LINEAR, &b),
-                  low = recipe_rows(&ra, 1, 2), left = recipe_cols(&ra, 0, 4), right = recipe_cols(&rb, 2, 4), r[5];
+    (void)err;
+    memcpy(out, ((const computed *)v)->values + first, (size_t)count * sizeof *out);
+    return FLUX1_OK;
+}
+
+static flux1_status compute_rows(const tensor_values *v, int64_t row, int64_t rows, int64_t col, int64_t count,
+                                 float *out, flux1_error *err)
+{
+    (void)err;
+    ((computed *)(uintptr_t)v)->calls++;
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(out + i * count, ((const computed *)v)->values + (row + i) * 6 + col, (size_t)count * sizeof *out);
+    return FLUX1_OK;
+}
+
+enum { LAYOUTS = 5 };
+
+/* All of one, some rows on top of another, both beside each other, columns of both on top of and beside each other. */
+static void lay_out(const store_tensor *first, const store_tensor *second, weight_recipe r[LAYOUTS])
+{
+    const weight_recipe ra = recipe_whole(WEIGHT_LINEAR, first), rb = recipe_whole(WEIGHT_LINEAR, second),
+                        low = recipe_rows(&ra, 1, 2), left = recipe_cols(&ra, 0, 4), right = recipe_cols(&rb, 2, 4);
     r[0] = ra;
     assert_int_equal(recipe_stack(&low, &rb, &r[1], NULL), FLUX1_OK);
     assert_int_equal(recipe_beside(&ra, &rb, &r[2], NULL), FLUX1_OK);
     assert_int_equal(recipe_stack(&left, &right, &r[3], NULL), FLUX1_OK);
     assert_int_equal(recipe_beside(&right, &left, &r[4], NULL), FLUX1_OK);
-    for (int i = 0; i < 5; i++)
-        for (int64_t row = 0; row < r[i].rows; row++)
-            for (int64_t rows = 1; rows <= r[i].rows - row; rows++)
-                for (int64_t col = 0; col < r[i].cols; col++)
-                    for (int64_t count = 1; count <= r[i].cols - col; count++) {
-                        float x[100];
-                        x[rows * count] = -1;
-                        assert_int_equal(recipe_decode_rows(&r[i], row, rows, col, count, x, NULL), FLUX1_OK);
-                        for (int64_t k = 0; k < rows; k++)
-                            expect_row(&r[i], row + k, col, count, x + k * count);
-                        assert_true(x[rows * count] == -1);
-                    }
+}
+
+/* Every window of `r`, whose values are those of `plain`. */
+static void expect_windows(const weight_recipe *r, const weight_recipe *plain)
+{
+    for (int64_t row = 0; row < r->rows; row++)
+        for (int64_t rows = 1; rows <= r->rows - row; rows++)
+            for (int64_t col = 0; col < r->cols; col++)
+                for (int64_t count = 1; count <= r->cols - col; count++) {
+                    float x[100];
+                    x[rows * count] = -1;
+                    assert_int_equal(recipe_decode_rows(r, row, rows, col, count, x, NULL), FLUX1_OK);
+                    for (int64_t k = 0; k < rows; k++)
+                        expect_row(plain, row + k, col, count, x + k * count);
+                    assert_true(x[rows * count] == -1);
+                }
+}
+
+/* However rows lie in their tensors, and where tensors compute them together. */
+static void rows_together_are_those_one_by_one(void **state)
+{
+    (void)state;
+    computed values[2] = {{{compute, compute_rows}, values_a, 0}, {{compute, compute_rows}, values_b, 0}};
+    store_tensor made[2] = {a, b};
+    weight_recipe plain[LAYOUTS], of_made[LAYOUTS], mixed[LAYOUTS];
+    for (int i = 0; i < 2; i++) {
+        made[i].view.type = DTYPE_COMPUTED;
+        made[i].view.data = &values[i];
+    }
+    lay_out(&a, &b, plain);
+    lay_out(&made[0], &made[1], of_made);
+    lay_out(&a, &made[1], mixed);
+    for (int i = 0; i < LAYOUTS; i++) {
+        expect_windows(&plain[i], &plain[i]);
+        expect_windows(&of_made[i], &plain[i]);
+        expect_windows(&mixed[i], &plain[i]);
+    }
+    assert_true(values[0].calls > 0 && values[1].calls > 0);
 }
 
 /* Halves swapped (final layer's adaLN) and a rank's slice across the seam. */
