@@ -321,6 +321,9 @@ static const broken BROKEN[] = {
 /* On 1x1, which fuses more. */
 static const broken BROKEN_ALONE[] = {
     {" slot=-1 ", " slot=-9 ", "linear_norm: slot -9 of 4096"},
+    {"\nend\n",
+     "\ncreate act=a9000 role=heads batch=1 image=1 cols=8\nring_begin axis=sp image=1 unit=1 k=a9000 v=a9000\nend\n",
+     "a ring of no rows, or of one rank"},
 };
 
 /* On 3x1, where the two neighbours are two ranks. */
@@ -351,6 +354,10 @@ static const struct {
     {ROWS(9000, linear, 4, 1) "input name=clip.ids out=a9000", "input: input clip.ids has"},
     {ROWS(9000, ids, 4, 1) "input name=dsigma out=a9000", "input: input dsigma has"},
     {ROWS(9000, linear, 4, 64) "input out=a9000", "input: an input without a name"},
+    {"create act=a9000 role=linear batch=-1 image=1 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=1 text=-1 image=2 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=1 text=2 image=-1 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=1 image=1 cols=-1", "a9000: a shape out of range"},
     {"create act=a9000 role=linear batch=2147483647 image=2147483647 cols=1", "a9000: a shape out of range"},
     {"create act=a9000 role=linear batch=2147483647 image=2147483647 cols=2147483647", "a9000: a shape out of range"},
     {ROWS(9000, linear, 2147483647, 16384), "a9000: a shape out of range"},
@@ -389,10 +396,18 @@ static const struct {
     {"create act=a9000 role=table batch=2 image=1 cols=2\ncreate act=a9001 role=table batch=2 image=1 cols=8\n"
      "gather_columns axis=all in=a9000 out=a9001",
      NOT_COLUMNS},
+    {"create act=a9000 role=table batch=2 image=1 cols=2\n" ROWS(9001, table, 1,
+                                                                 8) "gather_columns axis=all in=a9000 out=a9001",
+     NOT_COLUMNS},
+    {ROWS(9000, table, 1, 2) "create act=a9001 role=table batch=2 image=1 cols=8\n"
+                             "gather_columns axis=all in=a9000 out=a9001",
+     NOT_COLUMNS},
     {ROWS(9000, linear, 4, 8) ROWS(9001, linear, 1, 8) "reduce_rows axis=all in=a9000 out=a9001",
      "reduce_rows: a sum over ranks of something else than partial"},
     {ROWS(9000, partial, 4, 8) ROWS(9001, partial, 2, 8) "reduce_rows axis=all in=a9000 out=a9001", NOT_A_SHARE},
     {ROWS(9000, heads, 1, 8) "ring_begin axis=sp image=2 unit=0 k=a9000 v=a9000", "a ring of no rows, or of one rank"},
+    {ROWS(9000, heads, 1, 8) "ring_begin axis=sp text=-1 image=2 unit=1 k=a9000 v=a9000", "a ring of no rows"},
+    {ROWS(9000, heads, 1, 8) "ring_begin axis=sp image=-1 unit=1 k=a9000 v=a9000", "a ring of no rows"},
     {ROWS(9000, heads, 2, 8) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9000",
      "k and v are not this rank's share of the ring's rows"},
     {ROWS(9000, heads, 1, 8) ROWS(9001, heads, 1, 9) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9001",
