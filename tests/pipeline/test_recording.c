@@ -365,6 +365,13 @@ static const struct {
     {ROWS(9000, linear, 4, 8) "cast in=a9000[5+0] out=a9000", "has no window [5+0]:0+8"},
     {ROWS(9000, linear, 4, 8) "cast in=a9000:1+8 out=a9000", "has no window [0+4]:1+8"},
     {ROWS(9000, linear, 4, 8) "cast in=a9000.text[0+1] out=a9000", "of 0 rows, 8 columns has no window [0+1]"},
+    /* marks that went with an older one, though other things lie there by now, or nothing did */
+    {"mark mark=m900\n" ROWS(9000, linear, 4, 8) "mark mark=m901\nrelease mark=m900\n" ROWS(9001, linear, 4, 8)
+         ROWS(9002, linear, 4, 8) "release mark=m901",
+     "release: m901 is not set"},
+    {"mark mark=m900\n" ROWS(9000, linear, 0, 8) "mark mark=m901\nrelease mark=m900\nrelease mark=m901",
+     "release: m901 is not set"},
+    {"mark mark=m900\n" ROWS(9000, linear, 4, 8) "release mark=m900\ncast in=a9000 out=a9000", "a9000 is not there"},
     /* weights */
     {"block block=b0 name=x", "block: b0 is there already"},
     {"weight w=w0 block=b0 role=vector rows=8 cols=1", "weight: w0 is there already"},
