@@ -712,6 +712,23 @@ static void nested_scales_are_counted(void **state)
     }
 }
 
+/* Two rows of one value share a byte, and the file has the halves the other way round. */
+static void rows_within_a_byte_are_refused(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"blocksize\":64,\"dtype\":\"float16\",\"shape\":[2,1]}";
+    char shape[24];
+    snprintf(shape, sizeof shape, "[%zu]", strlen(json));
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("final_layer.adaLN_modulation.1.weight", "U8", "[1,1]", NULL, 1);
+    add("final_layer.adaLN_modulation.1.weight.quant_map", "F32", "[16]", NULL, 64);
+    add("final_layer.adaLN_modulation.1.weight.absmax", "F32", "[1]", NULL, 4);
+    add("final_layer.adaLN_modulation.1.weight.quant_state.bitsandbytes__nf4", "U8", shape, json, strlen(json));
+    finish();
+    expect(FLUX1_ERR_UNSUPPORTED, "final_layer.adaLN_modulation.1.weight", "do not end with its rows");
+}
+
 /* A third, rounded to each type that a weight may have been saved from. */
 static void values_of_4_bits_are_of_the_type_they_were(void **state)
 {
@@ -763,6 +780,7 @@ int main(void)
         cmocka_unit_test(clips_of_both_namings_are_told_by_shape),
         cmocka_unit_test(bitsandbytes_notes_are_checked),
         cmocka_unit_test(nested_scales_are_counted),
+        cmocka_unit_test(rows_within_a_byte_are_refused),
         cmocka_unit_test(values_of_4_bits_are_of_the_type_they_were),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
