@@ -542,6 +542,31 @@ static void many_small_weights_count(void **state)
     }
 }
 
+/* A column of equal values is the output, whatever they are: 127 of them are its scale. What is below the least scale
+ * is zero. */
+static void values_of_any_size_pass_through_attention(void **state)
+{
+    (void)state;
+    static const float of[] = {0, 1e-35f, 1e-20f, 0.01f, 1, -5, 126, 128, -1000, 1e30f};
+    enum { SIZES = sizeof of / sizeof *of };
+    static float q[DIM], k[KEYS * DIM], v[KEYS * DIM];
+    float y[DIM];
+    for (int i = 0; i < KEYS * DIM; i++) {
+        k[i] = (float)(i * 37 % 29 - 14) / 8;
+        v[i] = of[i % DIM % SIZES];
+    }
+    for (int d = 0; d < DIM; d++)
+        q[d] = (float)(d * 11 % 13 - 6) / 8;
+    for (int c = 0; c < BACKEND_COUNT; c++) {
+        attention(BACKENDS[c].create, q, k, v, y);
+        for (int d = 0; d < DIM; d++) {
+            const float x = of[d % SIZES], want = fabsf(x) < INT8_LEAST ? 0 : x;
+            if (!(fabsf(y[d] - want) <= 1e-5f * fabsf(want)))
+                fail_msg("%s: value %d is %g, should be %g", BACKENDS[c].name, d, (double)y[d], (double)want);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
@@ -550,6 +575,7 @@ int main(void)
                                        cmocka_unit_test(numbers_and_scales_of_files_are_kept),
                                        cmocka_unit_test(products_take_the_numbers_of_files),
                                        cmocka_unit_test(many_small_weights_count),
+                                       cmocka_unit_test(values_of_any_size_pass_through_attention),
                                        cmocka_unit_test(the_largest_quads_are_exact),
                                        cmocka_unit_test(what_is_not_finite_spoils_its_row_alone),
                                        cmocka_unit_test(the_smallest_and_the_largest_values_are_as_defined),
