@@ -114,6 +114,14 @@ static void unused_blocks_are_held_to_the_budget(void **state)
     assert_true(there(k, 5));
     kept_budget(k, 1);
     assert_false(there(k, 5));
+    kept_budget(k, 70);
+    kept_block *c = filled(k, 6, 20), *d = filled(k, 7, 30); /* all that are used count */
+    assert_true(kept_room(k, 20) && !kept_room(k, 21));
+    kept_leave(k, filled(k, 8, 20)); /* exactly the budget */
+    assert_true(there(k, 8));
+    kept_leave(k, c), kept_leave(k, d);
+    kept_leave(k, filled(k, 9, 70));
+    assert_true(there(k, 9));
     kept_destroy(k);
 }
 
@@ -263,6 +271,9 @@ static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
     }
     key_of(&w, 6, same);
     assert_memory_not_equal(key, same, sizeof key);
+    kept_key(same, "kind", 2, 5);
+    kept_key_recipe(same, &w);
+    assert_memory_not_equal(key, same, sizeof key);
     kept_key(same, "other", 1, 5);
     kept_key_recipe(same, &w);
     assert_memory_not_equal(key, same, sizeof key);
@@ -276,9 +287,9 @@ static void of_one(const store_tensor *t, uint64_t key[2])
 
 static void expect_key(const store_tensor *t, const uint64_t key[2], bool equal, int change)
 {
-    uint64_t other[2];
-    of_one(t, other);
-    if (!memcmp(key, other, sizeof other) != equal)
+    uint64_t now[2];
+    of_one(t, now);
+    if (!memcmp(key, now, sizeof now) != equal)
         fail_msg("change %d makes %s key", change, equal ? "another" : "the same");
 }
 
@@ -323,7 +334,7 @@ static void a_key_is_of_all_of_a_scale(void **state)
 {
     (void)state;
     float x[8] = {0}, floats[2] = {1, 2}, others[2] = {1, 3};
-    const tensor beside = {DTYPE_F32, 1, {2}, floats};
+    const tensor beside = {.type = DTYPE_F32, .dims = 1, .shape = {2}, .data = floats};
     const tensor_scale scale = {.kind = SCALE_CODES,
                                 .factor = beside,
                                 .absmax = beside,
@@ -726,21 +737,22 @@ static void a_key_is_of_the_content_once_it_is_known(void **state)
 {
     (void)state;
     float x[4] = {0};
-    content_hash same = {.hash = {1, 2}}, changed = {.hash = {1, 3}};
-    atomic_init(&same.known, true), atomic_init(&changed.known, true);
+    content_hash same = {.hash = {1, 2}}, changed = {.hash = {1, 3}}, first = {.hash = {4, 2}};
+    atomic_init(&same.known, true), atomic_init(&changed.known, true), atomic_init(&first.known, true);
     store_tensor a = {.name = "w", .view = {DTYPE_F32, 2, {2, 2}, x}, .source = {.inode = 3, .size = 9}, .offset = 8},
-                 b = a, c = a, d = a;
-    a.content = b.content = d.content = &same, c.content = &changed;
+                 b = a, c = a, d = a, e = a;
+    a.content = b.content = d.content = &same, c.content = &changed, e.content = &first;
     b.source.inode = 4, d.offset = 12;
-    uint64_t key[4][2];
-    const store_tensor *all[] = {&a, &b, &c, &d};
-    for (int i = 0; i < 4; i++) {
+    uint64_t key[5][2];
+    const store_tensor *all[] = {&a, &b, &c, &d, &e};
+    for (int i = 0; i < 5; i++) {
         weight_recipe r = recipe_whole(WEIGHT_LINEAR, all[i]);
         key_of(&r, 5, key[i]);
     }
     assert_memory_equal(key[0], key[1], sizeof key[0]);
     assert_memory_not_equal(key[0], key[2], sizeof key[0]);
     assert_memory_not_equal(key[0], key[3], sizeof key[0]);
+    assert_memory_not_equal(key[0], key[4], sizeof key[0]);
 }
 
 int main(void)

@@ -336,13 +336,13 @@ static void hear(void *user, cost_part part, const char *operation, const char *
     t->span[t->count++] = (span){part, in, begin, end};
 }
 
-static void expect_span(const span *s, cost_part part, const char *block, double begin, double end)
+static void expect_span(const span *s, cost_part part, const char *in, double begin, double end)
 {
     assert_int_equal(s->part, part);
-    if (!s->block || !block)
-        assert_ptr_equal(s->block, block);
+    if (!s->block || !in)
+        assert_ptr_equal(s->block, in);
     else
-        assert_string_equal(s->block, block);
+        assert_string_equal(s->block, in);
     near(s->begin, begin);
     near(s->end, end);
 }
