@@ -197,8 +197,9 @@ static unsigned denoise_hints(const run *g, const memory_need *n)
 {
     const request *r = &g->r[0];
     const dit_config *d = &g->m->dit;
-    /* the modulation tables are what grows with the steps */
-    double tables = (double)(r->steps * g->batch * dit_hidden(d) * (12 * d->layers + 3 * d->single_layers)) * 4;
+    /* the modulation tables are what grows with the steps; each rank has all of them */
+    double tables = (double)(r->steps * g->batch * dit_hidden(d) * (12 * d->layers + 3 * d->single_layers)) * 4 *
+                    mesh_ranks(&g->c->mesh);
     return HINT_SIZE | (g->batch > 1 ? HINT_BATCH : 0) | prompt_hint(g, n) |
            (tables > (double)g->denoiser.plan.memory / 4 ? HINT_STEPS : 0) |
            (r->length > request_grid_h(r, g->m) * request_grid_w(r, g->m) ? HINT_TEXT : 0);

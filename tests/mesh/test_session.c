@@ -391,28 +391,59 @@ __attribute__((unused)) static void an_arena_that_is_large_enough_is_kept(void *
 
 /* ---- steps ---- */
 
+enum { STEPS = 7 };
+
 typedef struct loop {
     act value[RANKS_MAX];
-    int made[RANKS_MAX];  /* steps whose calls were made */
-    int ticks[RANKS_MAX]; /* of all steps */
+    act factor[RANKS_MAX]; /* a table: step + 1 */
+    int made[RANKS_MAX];   /* steps whose calls were made */
+    int ticks[RANKS_MAX];  /* of all steps */
     int bad_rank, bad_slot;
     int64_t step;
+    uint64_t recording;
     bool in_parts; /* even steps are one part, odd steps another */
 } loop;
 
 static flux1_status loop_open_body(void *arg, mesh *m)
 {
     loop *l = arg;
-    return put(m, 1, 1, &l->value[m->rank]);
+    float factors[STEPS];
+    const tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {STEPS, 1}, .data = factors};
+    for (int i = 0; i < STEPS; i++)
+        factors[i] = (float)i + 1;
+    TRY(put(m, 1, 1, &l->value[m->rank]));
+    TRY(ops_create(m->o, ACT_TABLE, shape_rows(1, 0, STEPS, 1), &l->factor[m->rank]));
+    return ops_upload(m->o, &host, l->factor[m->rank]);
+}
+
+/* Each rank's value goes to the one before it. Left out on other devices, which record steps in their own way. */
+static flux1_status pass_on(mesh *m, act value)
+{
+#ifndef TEST_DEVICE
+    comm *c = m->all;
+    const size_t mark = ops_mark(m->o);
+    void *send, *recv;
+    TRY(ops_exchange(m->o, sizeof(float), &send));
+    TRY(ops_exchange(m->o, sizeof(float) * (size_t)c->size, &recv));
+    TRY(ops_pack(m->o, value, 0, 1, send));
+    TRY(c->fn->all_gather(c, send, recv, sizeof(float)));
+    TRY(ops_unpack(m->o, (float *)recv + (c->rank + 1) % c->size, value, 0, 1));
+    ops_release(m->o, mark);
+#else
+    (void)m, (void)value;
+#endif
+    return FLUX1_OK;
 }
 
 static flux1_status loop_calls(void *arg, mesh *m)
 {
     loop *l = arg;
+    const act value = l->value[m->rank];
     l->made[m->rank]++;
-    TRY(ops_add(m->o, l->value[m->rank], 1, (act){0}, l->value[m->rank], l->value[m->rank])); /* doubled */
+    TRY(ops_add(m->o, value, 1, l->factor[m->rank], value, value)); /* times step + 2 */
     TRY(mesh_tick(NULL, m));
-    return ops_finite(m->o, l->value[m->rank], m->rank == l->bad_rank ? l->bad_slot : 0);
+    TRY(ops_finite(m->o, value, m->rank == l->bad_rank ? l->bad_slot : 0));
+    return pass_on(m, value);
 }
 
 static flux1_status loop_parts(void *arg, mesh *m)
@@ -436,17 +467,23 @@ static flux1_status loop_body(void *arg, mesh *m)
     int slot, made = l->made[m->rank], ticks = l->ticks[m->rank];
     const mesh_step_calls step = {
         .calls = l->in_parts ? loop_parts : loop_calls, .tick = loop_tick, .arg = l, .in_parts = l->in_parts};
-    TRY(mesh_step(m, l->step, l->in_parts ? 2 : 1, &step, &silent));
+    TRY(mesh_step(m, l->step, l->recording, &step, &silent));
+#ifndef TEST_DEVICE /* lists of calls have the tick as well */
+    if (silent)
+        return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d is silent at step %d", m->rank, (int)l->step);
+#endif
     if (l->ticks[m->rank] != ticks + !silent || (silent && l->made[m->rank] != made))
         return error_set(m->err, FLUX1_ERR_INTERNAL, "a step had %d ticks", l->ticks[m->rank] - ticks);
     TRY(mesh_step_wait(m, l->step, &slot));
-    if (slot != (l->step == 6 ? l->bad_slot : -1))
+    if (slot != (l->step == STEPS - 1 ? l->bad_slot : -1))
         return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d hears of slot %d at step %d", m->rank, slot,
                          (int)l->step);
-    float got;
+    float got, want = 1;
     tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {1, 1}, .data = &got};
     TRY(ops_download(m->o, l->value[m->rank], &host));
-    if (l->step < 6 && got != (float)(2 << l->step))
+    for (int64_t i = 0; i <= l->step; i++)
+        want *= (float)(i + 2);
+    if (l->step < STEPS - 1 && got != want)
         return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d: %g after step %d", m->rank, (double)got, (int)l->step);
     return FLUX1_OK;
 }
@@ -459,13 +496,13 @@ static flux1_status spoil_body(void *arg, mesh *m)
     return ops_upload(m->o, &host, l->value[m->rank]);
 }
 
-/* Six steps that double 1, then one with a NaN on the last rank alone: all ranks hear of it. */
-static void check_steps(place *p, bool in_parts, const char *where)
+/* Six steps that multiply 1, then one with a NaN on the last rank alone: all ranks hear of it. */
+static void check_steps(place *p, bool in_parts, uint64_t recording, const char *where)
 {
-    loop l = {.bad_rank = mesh_ranks(&p->shape) - 1, .bad_slot = 3, .in_parts = in_parts};
+    loop l = {.bad_rank = mesh_ranks(&p->shape) - 1, .bad_slot = 3, .recording = recording, .in_parts = in_parts};
     assert_int_equal(run_order(p->session, loop_open_body, &l, &p->err), FLUX1_OK);
-    for (l.step = 0; l.step < 7; l.step++) {
-        if (l.step == 6)
+    for (l.step = 0; l.step < STEPS; l.step++) {
+        if (l.step == STEPS - 1)
             assert_int_equal(run_order(p->session, spoil_body, &l, &p->err), FLUX1_OK);
         if (run_order(p->session, loop_body, &l, &p->err) != FLUX1_OK)
             fail_msg("%s: %s", where, p->err.message);
@@ -480,8 +517,9 @@ static void check_steps(place *p, bool in_parts, const char *where)
 static void steps_agree(place *p, job *j, const char *where)
 {
     (void)j;
-    check_steps(p, false, where);
-    check_steps(p, true, where);
+    check_steps(p, false, 1, where);
+    check_steps(p, true, 2, where);
+    check_steps(p, true, 5, where); /* whose part 1 is not part 4 of the one before */
 }
 
 static void all_ranks_hear_what_a_step_found(void **state)

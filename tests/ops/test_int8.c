@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "ops/cpu/int8.h"
 #include "ops/int8.h"
 #include "ops/ops.h"
 #include "tensor/scale.h"
@@ -264,6 +265,96 @@ static void quantising_is_as_defined(void **state)
     assert_true(n[0] == 127 && scale == INT8_LEAST / 127);
 }
 
+/* ---- forms of weights ---- */
+
+enum {
+    FORM_ROWS = 21,
+    FORM_COLS = 5000
+}; /* more columns than are quantised at once, and a last group that is shorter */
+
+/* The number in column `at` of a row: row by row, or in blocks of 16 rows and 64 numbers. */
+static int8_t number_at(int8_kind kind, const int8_t *form, int64_t all, int64_t row, int64_t at)
+{
+    return kind == INT8_FINE ? form[row * all + at]
+                             : form[row / 16 * 16 * all + at / 64 * 16 * 64 + row % 16 * 64 + at % 64];
+}
+
+static void expect_form(const weight_recipe *r, int8_kind kind, const cpu_weight *w)
+{
+    const int64_t all = int8_numbers(kind, FORM_COLS), groups = int8_groups(kind, FORM_COLS);
+    for (int64_t row = 0; row < FORM_ROWS; row++)
+        for (int64_t g = 0, at = 0; g < groups; g++) {
+            const int64_t col = g * int8_group(kind), count = i64_min(int8_group(kind), FORM_COLS - col);
+            int8_t numbers[INT8_LONG];
+            float scale;
+            ok(int8_recipe_group(kind, r, row, col, count, numbers, &scale, &err));
+            assert_true(w->scales[row * groups + g] == scale);
+            for (int64_t i = 0; i < int8_length(kind, count); i++, at++)
+                assert_int_equal(number_at(kind, w->numbers, all, row, at), numbers[i]);
+        }
+    for (int64_t row = FORM_ROWS; kind == INT8_ROTATED && row < 32; row++)
+        for (int64_t at = 0; at < all; at++)
+            assert_int_equal(number_at(kind, w->numbers, all, row, at), 0);
+}
+
+/* Every number and scale of the definition, where the kernels find it, whatever lay there before. */
+static void forms_have_the_numbers_of_the_definition(void **state)
+{
+    (void)state;
+    static float w[FORM_ROWS * FORM_COLS];
+    const store_tensor t = {.view = {.type = DTYPE_F32, .dims = 2, .shape = {FORM_ROWS, FORM_COLS}, .data = w}};
+    const weight_recipe r = recipe_whole(WEIGHT_LINEAR, &t);
+    for (int i = 0; i < FORM_ROWS * FORM_COLS; i++)
+        w[i] = (float)((i * 37 + i / FORM_COLS * 11) % 1021 - 500) / 8;
+    for (int c = 0; c < 4; c++) {
+        const int8_kind kind = c % 2 ? INT8_ROTATED : INT8_FINE;
+        cpu_weight form = {.head = {.int8 = kind}, .recipe = r};
+        ops *o;
+        size_t bytes;
+        ok(BACKENDS[1 + c / 2].create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = kind, .threads = 2, .err = &err},
+                                      &o));
+        ok(cpu_int8_place(kind, &r, &bytes, &err));
+        unsigned char *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        assert_non_null(memory);
+        memset(memory, 0xAA, bytes);
+        ok(cpu_int8_fill(cpu_self(o), &r, memory));
+        cpu_int8_point(&form, memory);
+        expect_form(&r, kind, &form);
+        free(memory);
+        ops_destroy(o);
+    }
+}
+
+static flux1_status no_values(const tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *e)
+{
+    (void)v, (void)first, (void)count, (void)out;
+    return error_set(e, FLUX1_ERR_MEMORY, "no values");
+}
+
+/* Nothing is multiplied with a form whose values could not be computed. */
+static void a_form_that_cannot_be_made_is_an_error(void **state)
+{
+    (void)state;
+    const tensor_values values = {.decode = no_values};
+    const store_tensor t = {.name = "w",
+                            .file = "f",
+                            .view = {.type = DTYPE_COMPUTED, .dims = 2, .shape = {40, COLS}, .data = (void *)&values}};
+    for (int8_kind kind = INT8_NONE; kind <= INT8_ROTATED; kind++) {
+        weight_recipe r = recipe_whole(WEIGHT_LINEAR, &t);
+        ops *o;
+        block *b;
+        weight *w;
+        r.int8 = kind != INT8_NONE;
+        err = (flux1_error){0};
+        ok(ops_cpu_create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = kind, .threads = 2, .err = &err}, &o));
+        ok(ops_block_create(o, "a block", &b));
+        ok(ops_prepare(o, b, &r, NULL, &w));
+        assert_int_equal(ops_block_begin(o, b), FLUX1_ERR_MEMORY);
+        assert_non_null(strstr(err.message, "no values"));
+        ops_destroy(o);
+    }
+}
+
 /* ---- numbers that a file has ---- */
 
 /* Of four rows and 128 columns: rows 1 and 2 of `by_rows`, columns from 32 on, beside blocks of Q8_0; below them rows 1
@@ -451,12 +542,40 @@ static void many_small_weights_count(void **state)
     }
 }
 
+/* A column of equal values is the output, whatever they are: 127 of them are its scale. What is below the least scale
+ * is zero. */
+static void values_of_any_size_pass_through_attention(void **state)
+{
+    (void)state;
+    static const float of[] = {0, 1e-35f, 1e-20f, 0.01f, 1, -5, 126, 128, -1000, 1e30f};
+    enum { SIZES = sizeof of / sizeof *of };
+    static float q[DIM], k[KEYS * DIM], v[KEYS * DIM];
+    float y[DIM];
+    for (int i = 0; i < KEYS * DIM; i++) {
+        k[i] = (float)(i * 37 % 29 - 14) / 8;
+        v[i] = of[i % DIM % SIZES];
+    }
+    for (int d = 0; d < DIM; d++)
+        q[d] = (float)(d * 11 % 13 - 6) / 8;
+    for (int c = 0; c < BACKEND_COUNT; c++) {
+        attention(BACKENDS[c].create, q, k, v, y);
+        for (int d = 0; d < DIM; d++) {
+            const float x = of[d % SIZES], want = fabsf(x) < INT8_LEAST ? 0 : x;
+            if (!(fabsf(y[d] - want) <= 1e-5f * fabsf(want)))
+                fail_msg("%s: value %d is %g, should be %g", BACKENDS[c].name, d, (double)y[d], (double)want);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
+                                       cmocka_unit_test(forms_have_the_numbers_of_the_definition),
+                                       cmocka_unit_test(a_form_that_cannot_be_made_is_an_error),
                                        cmocka_unit_test(numbers_and_scales_of_files_are_kept),
                                        cmocka_unit_test(products_take_the_numbers_of_files),
                                        cmocka_unit_test(many_small_weights_count),
+                                       cmocka_unit_test(values_of_any_size_pass_through_attention),
                                        cmocka_unit_test(the_largest_quads_are_exact),
                                        cmocka_unit_test(what_is_not_finite_spoils_its_row_alone),
                                        cmocka_unit_test(the_smallest_and_the_largest_values_are_as_defined),

@@ -114,6 +114,14 @@ static void unused_blocks_are_held_to_the_budget(void **state)
     assert_true(there(k, 5));
     kept_budget(k, 1);
     assert_false(there(k, 5));
+    kept_budget(k, 70);
+    kept_block *c = filled(k, 6, 20), *d = filled(k, 7, 30); /* all that are used count */
+    assert_true(kept_room(k, 20) && !kept_room(k, 21));
+    kept_leave(k, filled(k, 8, 20)); /* exactly the budget */
+    assert_true(there(k, 8));
+    kept_leave(k, c), kept_leave(k, d);
+    kept_leave(k, filled(k, 9, 70));
+    assert_true(there(k, 9));
     kept_destroy(k);
 }
 
@@ -252,11 +260,144 @@ static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
         if (!memcmp(key, same, sizeof key))
             fail_msg("change %d makes the same key", what);
     }
+    for (int what = 0; what < 6; what++) { /* where it lies in the matrix and in its tensor */
+        weight_recipe v = w;
+        int64_t *const place[] = {&v.piece[0].source_row, &v.piece[0].source_col, &v.piece[0].row,
+                                  &v.piece[0].col,        &v.piece[0].rows,       &v.piece[0].cols};
+        ++*place[what];
+        key_of(&v, 5, same);
+        if (!memcmp(key, same, sizeof key))
+            fail_msg("another number %d of a piece makes the same key", what);
+    }
     key_of(&w, 6, same);
+    assert_memory_not_equal(key, same, sizeof key);
+    kept_key(same, "kind", 2, 5);
+    kept_key_recipe(same, &w);
     assert_memory_not_equal(key, same, sizeof key);
     kept_key(same, "other", 1, 5);
     kept_key_recipe(same, &w);
     assert_memory_not_equal(key, same, sizeof key);
+}
+
+static void of_one(const store_tensor *t, uint64_t key[2])
+{
+    const weight_recipe w = recipe_whole(WEIGHT_LINEAR, t);
+    key_of(&w, 5, key);
+}
+
+static void expect_key(const store_tensor *t, const uint64_t key[2], bool equal, int change)
+{
+    uint64_t now[2];
+    of_one(t, now);
+    if (!memcmp(key, now, sizeof now) != equal)
+        fail_msg("change %d makes %s key", change, equal ? "another" : "the same");
+}
+
+/* Whatever is written to a file, or put in its place, changes one of these. In which store it is open does not count;
+ * of what lies in no file only that and the address do. */
+static void a_key_is_of_the_file_in_its_state(void **state)
+{
+    (void)state;
+    float x[8] = {0};
+    const file_identity file = {.device = 1,
+                                .inode = 2,
+                                .size = 3,
+                                .seconds = 4,
+                                .nanoseconds = 5,
+                                .changed_seconds = 6,
+                                .changed_nanoseconds = 7};
+    const store_tensor t = {.view = {DTYPE_F32, 2, {2, 2}, x}, .store = 1, .source = file},
+                       none = {.view = {DTYPE_F32, 2, {2, 2}, x}, .store = 1};
+    uint64_t key[2], of_none[2];
+    of_one(&t, key);
+    of_one(&none, of_none);
+    for (int what = 0; what < 9; what++) {
+        store_tensor u = t, v = none;
+        switch (what) {
+        case 0: u.source.device++; break;
+        case 1: u.source.inode++; break;
+        case 2: u.source.size++; break;
+        case 3: u.source.seconds++; break;
+        case 4: u.source.nanoseconds++; break;
+        case 5: u.source.changed_seconds++; break;
+        case 6: u.source.changed_nanoseconds++; break;
+        case 7: u.store = v.store = 2; break;
+        case 8: u.view.data = v.view.data = x + 4; break;
+        }
+        expect_key(&u, key, what >= 7, what);
+        expect_key(&v, of_none, what < 7, what);
+    }
+}
+
+/* The numbers of a scale, and the bytes beside it. */
+static void a_key_is_of_all_of_a_scale(void **state)
+{
+    (void)state;
+    float x[8] = {0}, floats[2] = {1, 2}, others[2] = {1, 3};
+    const tensor beside = {.type = DTYPE_F32, .dims = 1, .shape = {2}, .data = floats};
+    const tensor_scale scale = {.kind = SCALE_CODES,
+                                .factor = beside,
+                                .absmax = beside,
+                                .nested_code = beside,
+                                .nested_absmax = beside,
+                                .row = 4,
+                                .block = 4,
+                                .nested_block = 4};
+    tensor_scale changed;
+    store_tensor t = {.view = {DTYPE_BNB4, 2, {2, 4}, x, &scale}, .source = {.size = 3}}, u = t;
+    uint64_t key[2];
+    of_one(&t, key);
+    u.view.scale = &changed;
+    for (int what = 0; what < 14; what++) {
+        changed = scale;
+        switch (what) {
+        case 0: changed.kind = SCALE_ROWS; break;
+        case 1: changed.row++; break;
+        case 2: changed.block++; break;
+        case 3: changed.nested_block++; break;
+        case 4: changed.nested_offset = 0.5f; break;
+        case 5: changed.code[0] = 1; break;
+        case 6: changed.code[15] = 1; break;
+        case 7: changed.factor.data = others; break;
+        case 8: changed.absmax.data = others; break;
+        case 9: changed.nested_code.data = others; break;
+        case 10: changed.nested_absmax.data = others; break;
+        case 11: changed.factor.type = DTYPE_U8, changed.factor.shape[0] = 8; break; /* the same bytes */
+        case 12: changed.nested_absmax.data = NULL; break;
+        }
+        expect_key(&u, key, what == 13, what);
+    }
+}
+
+/* Two tensors of files, and what else the values follow from. */
+static void a_key_of_computed_values_is_of_what_they_are_made_of(void **state)
+{
+    (void)state;
+    float x[8] = {0}, factor[2] = {1, 2};
+    const tensor_scale scale = {.kind = SCALE_FACTOR, .factor = {DTYPE_F32, 0, {0}, factor}},
+                       twice = {.kind = SCALE_FACTOR, .factor = {DTYPE_F32, 0, {0}, factor + 1}};
+    const store_tensor of[2] = {{.view = {DTYPE_I8, 1, {4}, x, &scale}, .source = {.size = 3}},
+                                {.view = {DTYPE_F32, 1, {4}, x}, .source = {.size = 3}, .offset = 8}};
+    const store_tensor *list[] = {&of[0], &of[1]};
+    const store_sources sources = {.tensor = list, .count = 2, .hash = 5};
+    store_tensor t = {.view = {DTYPE_COMPUTED, 2, {2, 2}, x}, .source = {.size = 3}, .computed_from = &sources};
+    uint64_t key[2];
+    of_one(&t, key);
+    for (int what = 0; what < 6; what++) {
+        store_tensor first = of[0], second = of[1];
+        const store_tensor *changed_list[] = {&first, &second};
+        store_sources changed = {.tensor = changed_list, .count = 2, .hash = 5};
+        store_tensor u = t;
+        u.computed_from = &changed;
+        switch (what) {
+        case 0: changed.hash++; break;
+        case 1: first.source.inode++; break;
+        case 2: second.offset++; break;
+        case 3: first.view.scale = &twice; break;
+        case 4: changed.count = 1; break;
+        }
+        expect_key(&u, key, what == 5, what);
+    }
 }
 
 /* ---- the CPU's ---- */
@@ -596,21 +737,22 @@ static void a_key_is_of_the_content_once_it_is_known(void **state)
 {
     (void)state;
     float x[4] = {0};
-    content_hash same = {.hash = {1, 2}}, changed = {.hash = {1, 3}};
-    atomic_init(&same.known, true), atomic_init(&changed.known, true);
+    content_hash same = {.hash = {1, 2}}, changed = {.hash = {1, 3}}, first = {.hash = {4, 2}};
+    atomic_init(&same.known, true), atomic_init(&changed.known, true), atomic_init(&first.known, true);
     store_tensor a = {.name = "w", .view = {DTYPE_F32, 2, {2, 2}, x}, .source = {.inode = 3, .size = 9}, .offset = 8},
-                 b = a, c = a, d = a;
-    a.content = b.content = d.content = &same, c.content = &changed;
+                 b = a, c = a, d = a, e = a;
+    a.content = b.content = d.content = &same, c.content = &changed, e.content = &first;
     b.source.inode = 4, d.offset = 12;
-    uint64_t key[4][2];
-    const store_tensor *all[] = {&a, &b, &c, &d};
-    for (int i = 0; i < 4; i++) {
+    uint64_t key[5][2];
+    const store_tensor *all[] = {&a, &b, &c, &d, &e};
+    for (int i = 0; i < 5; i++) {
         weight_recipe r = recipe_whole(WEIGHT_LINEAR, all[i]);
         key_of(&r, 5, key[i]);
     }
     assert_memory_equal(key[0], key[1], sizeof key[0]);
     assert_memory_not_equal(key[0], key[2], sizeof key[0]);
     assert_memory_not_equal(key[0], key[3], sizeof key[0]);
+    assert_memory_not_equal(key[0], key[4], sizeof key[0]);
 }
 
 int main(void)
@@ -622,6 +764,9 @@ int main(void)
         cmocka_unit_test(a_block_that_was_not_filled_is_nobodys),
         cmocka_unit_test(the_second_of_two_finds_it_whole_or_fills_it),
         cmocka_unit_test(a_key_is_of_all_that_the_bytes_are_made_of),
+        cmocka_unit_test(a_key_is_of_the_file_in_its_state),
+        cmocka_unit_test(a_key_is_of_all_of_a_scale),
+        cmocka_unit_test(a_key_of_computed_values_is_of_what_they_are_made_of),
         cmocka_unit_test(the_cpu_finds_what_another_backend_prepared),
         cmocka_unit_test(the_cpu_exports_and_adopts_a_block),
         cmocka_unit_test(a_form_that_was_not_lent_is_held_to_the_budget),

@@ -1,8 +1,10 @@
-/* What is in memory at the same time, by hand: plans of a few numbers that nobody computes. */
+/* What is in memory at the same time, by hand: plans of a few numbers that nobody computes, and which plans of a
+ * request lie together. */
 #include "support/golden.h"
 
 #include "pipeline/folder.h"
 #include "pipeline/memory_course.h"
+#include "pipeline/run.h"
 
 #define M ((size_t)1 << 20)
 
@@ -186,6 +188,222 @@ static void stages_on_another_device_leave_nothing_behind(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- a whole request ---- */
+
+typedef struct planned {
+    flux1_context *c;
+    flux1_model *m;
+    flux1_generate_params p;
+    run g;
+    ops_device *cpu; /* the context's own, while another is played */
+} planned;
+
+static int go_on(void *user, const flux1_progress *now) { return (void)user, (void)now, 0; }
+
+static void planned_open(planned *t)
+{
+    *t = (planned){.c = context_on("cpu", "1x2", 1, FLUX1_DTYPE_F32)};
+    t->m = pipeline_of(t->c, "schnell");
+    flux1_generate_params_defaults(&t->p);
+    t->p.prompt = "a car";
+    t->p.width = t->p.height = 128;
+    t->p.steps = 1;
+    t->p.tiling = FLUX1_TILING_NO;
+    t->p.preview_kind = FLUX1_PREVIEW_VAE;
+    t->p.progress = go_on;
+}
+
+static flux1_status plan_again(planned *t)
+{
+    const flux1_generate_params *const all[] = {&t->p};
+    run_free(&t->g);
+    t->g = (run){.c = t->c, .m = t->m, .n = 1};
+    assert_int_equal(run_take_requests(&t->g, all), FLUX1_OK);
+    return run_plan(&t->g);
+}
+
+static void planned_close(planned *t)
+{
+    run_free(&t->g);
+    flux1_model_close(t->m);
+    flux1_context_destroy(t->c);
+}
+
+/* The arena that stays from stage to stage holds the largest one on every rank. */
+static void expect_reserve(const run *g)
+{
+    const stage_plan *const all[] = {&g->text_plan.clip, &g->text_plan.t5, &g->denoiser.plan, &g->decoder.plan};
+    assert_ptr_equal(g->text_plan.reserve, g->reserve);
+    for (int r = 0; r < 2; r++) {
+        size_t most = 0;
+        for (int i = 0; i < 4; i++)
+            most = all[i]->arena[r] > most ? all[i]->arena[r] : most;
+        assert_int_equal(g->reserve[r], most);
+    }
+}
+
+/* With room for all: each batch is decoded before the next, so the decoder lies beside the denoiser where there is
+ * another batch, and where it makes previews. */
+static void a_decoder_lies_beside_the_denoiser_that_goes_on(void **state)
+{
+    (void)state;
+    static const struct {
+        int count, batch, previews;
+        bool rest, beside;
+    } cases[] = {{1, 1, 0, false, false}, {1, 1, 1, false, true}, {2, 2, 0, false, false}, {2, 1, 0, false, true},
+                 {3, 2, 0, true, true},   {2, 2, 1, false, true}, {2, 9, 0, false, false}};
+    planned t;
+    planned_open(&t);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        t.p.count = cases[i].count;
+        t.p.batch = cases[i].batch;
+        t.p.preview_every = cases[i].previews;
+        if (plan_again(&t) != FLUX1_OK)
+            fail_msg("row %zu: %s", i, flux1_context_message(t.c));
+        const stage_plan *beside = cases[i].beside ? &t.g.decoder.plan : NULL;
+        assert_int_equal(t.g.batch, cases[i].batch < cases[i].count ? cases[i].batch : cases[i].count);
+        assert_int_equal(t.g.rest.plan.arena != NULL, cases[i].rest);
+        assert_int_equal(t.g.rest.batch, cases[i].rest);
+        assert_true(t.g.alternate);
+        assert_int_equal(t.g.denoiser.previews, cases[i].previews);
+        assert_ptr_equal(t.g.denoiser.beside, beside);
+        assert_ptr_equal(t.g.rest.beside, beside);
+        expect_reserve(&t.g);
+    }
+    planned_close(&t);
+}
+
+/* A byte less than both take: then all is denoised first. Previews by the VAE want both together; where the denoiser
+ * takes all there is, they are refused. */
+static void without_room_for_both_all_is_denoised_first(void **state)
+{
+    (void)state;
+    planned t;
+    planned_open(&t);
+    t.p.count = 3;
+    t.p.batch = 2;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    const uint64_t both = memory_total(memory_of(t.c, &t.c->device, &t.g.denoiser.plan, &t.g.decoder.plan)),
+                   one = memory_total(memory_of(t.c, &t.c->device, &t.g.denoiser.plan, NULL));
+    for (uint64_t less = 0; less < 2; less++) {
+        t.c->max_memory = both - less;
+        assert_int_equal(plan_again(&t), FLUX1_OK);
+        assert_int_equal(t.g.alternate, !less);
+        assert_ptr_equal(t.g.denoiser.beside, less ? NULL : &t.g.decoder.plan);
+        assert_ptr_equal(t.g.rest.beside, t.g.denoiser.beside);
+    }
+    t.p.count = 2; /* one batch: the denoiser is done when the decoder begins */
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    assert_true(t.g.alternate);
+    t.c->max_memory = one;
+    t.p.preview_every = 1;
+    assert_int_equal(plan_again(&t), FLUX1_ERR_LIMIT);
+    const char *told = flux1_context_message(t.c);
+    if (!strstr(told, "denoising and previewing a picture of 128x128 takes") ||
+        !strstr(told, "a smaller picture, decoding in tiles or no previews would take less"))
+        fail_msg("%s", told);
+    planned_close(&t);
+}
+
+/* ---- a device with memory of its own ---- */
+
+static void on_a_gpu(planned *t, ops_device *gpu)
+{
+    planned_open(t);
+    *gpu = (ops_device){.kind = &ops_cpu_device, .info = {.name = "a GPU", .memory = (uint64_t)1 << 40}};
+    t->cpu = t->c->device.device;
+    t->c->device.device = gpu;
+    t->c->max_device_memory = (uint64_t)1 << 40;
+}
+
+static void off_the_gpu(planned *t)
+{
+    t->c->device.device = t->cpu;
+    planned_close(t);
+}
+
+/* Packed, since they are held so where they do not fit otherwise. */
+static void a_batch_drives_no_weights_out(void **state)
+{
+    (void)state;
+    planned t;
+    ops_device gpu;
+    on_a_gpu(&t, &gpu);
+    t.p.width = t.p.height = t.p.max_sequence_length = 64;
+    t.p.count = 4;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    assert_int_equal(t.g.batch, 4);
+    const uint64_t needed = t.g.denoiser.plan.memory + t.g.denoiser.plan.count.packed_bytes;
+    for (uint64_t less = 0; less < 2; less++) {
+        t.c->max_device_memory = needed - less;
+        t.p.batch = 0;
+        assert_int_equal(plan_again(&t), FLUX1_OK);
+        assert_int_equal(t.g.batch, less ? 2 : 4);
+        t.p.batch = 4; /* as it was asked for */
+        assert_int_equal(plan_again(&t), FLUX1_OK);
+        assert_int_equal(t.g.batch, 4);
+    }
+    off_the_gpu(&t);
+}
+
+/* There is one arena for all stages where it fits beside the weights of any, and else each stage has its own. */
+static void the_arena_of_all_stages_leaves_room_for_weights(void **state)
+{
+    (void)state;
+    planned t;
+    ops_device gpu;
+    uint64_t activations = 0, weights = 0;
+    on_a_gpu(&t, &gpu);
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    expect_reserve(&t.g);
+    for (int r = 0; r < 2; r++)
+        activations += t.g.reserve[r];
+    const stage_plan *const all[] = {&t.g.text_plan.clip, &t.g.text_plan.t5, &t.g.denoiser.plan, &t.g.decoder.plan};
+    for (int i = 0; i < 4; i++)
+        weights = all[i]->count.packed_bytes > weights ? all[i]->count.packed_bytes : weights;
+    t.c->max_device_memory = weights + activations;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    expect_reserve(&t.g);
+    t.c->max_device_memory--;
+    assert_int_equal(plan_again(&t), FLUX1_OK);
+    assert_null(t.g.reserve);
+    assert_null(t.g.text_plan.reserve);
+    off_the_gpu(&t);
+}
+
+/* What would take less is what takes much here. */
+static void a_refusal_hints_at_what_the_request_has(void **state)
+{
+    (void)state;
+    static const struct {
+        int batch, steps, length;
+        const char *hints;
+    } cases[] = {{1, 1, 16, "a smaller picture"},
+                 {2, 1, 16, "a smaller picture or a smaller batch"},
+                 {1, 1, 64, "a smaller picture"}, /* 64 tokens each */
+                 {1, 1, 65, "a smaller picture or a smaller max_sequence_length"},
+                 {1, 300, 16, "a smaller picture or fewer steps"}};
+    planned t;
+    planned_open(&t);
+    const uint64_t all = t.c->max_memory;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char want[160];
+        t.p.count = t.p.batch = cases[i].batch;
+        t.p.steps = cases[i].steps;
+        t.p.max_sequence_length = cases[i].length;
+        t.c->max_memory = all;
+        assert_int_equal(plan_again(&t), FLUX1_OK);
+        t.c->max_memory = memory_total(memory_of(t.c, &t.c->device, &t.g.denoiser.plan, NULL)) - 1;
+        assert_int_equal(plan_again(&t), FLUX1_ERR_LIMIT);
+        snprintf(want, sizeof want, "; %s would take less", cases[i].hints);
+        if (!strstr(flux1_context_message(t.c), want) ||
+            !strstr(flux1_context_message(t.c), cases[i].batch == 2 ? "denoising 2 pictures at a time of 128x128"
+                                                                    : "denoising a picture of 128x128"))
+            fail_msg("row %zu: \"%s\"", i, flux1_context_message(t.c));
+    }
+    planned_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(open_samplers_count_until_they_are_freed),
@@ -194,6 +412,11 @@ int main(void)
                                        cmocka_unit_test(arenas_of_all_ranks_stay),
                                        cmocka_unit_test(an_arena_stays_on_its_device_where_nothing_is_streamed),
                                        cmocka_unit_test(a_stage_that_streams_gives_the_arena_back),
-                                       cmocka_unit_test(stages_on_another_device_leave_nothing_behind)};
+                                       cmocka_unit_test(stages_on_another_device_leave_nothing_behind),
+                                       cmocka_unit_test(a_decoder_lies_beside_the_denoiser_that_goes_on),
+                                       cmocka_unit_test(without_room_for_both_all_is_denoised_first),
+                                       cmocka_unit_test(a_batch_drives_no_weights_out),
+                                       cmocka_unit_test(the_arena_of_all_stages_leaves_room_for_weights),
+                                       cmocka_unit_test(a_refusal_hints_at_what_the_request_has)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -321,12 +321,137 @@ static const broken BROKEN[] = {
 /* On 1x1, which fuses more. */
 static const broken BROKEN_ALONE[] = {
     {" slot=-1 ", " slot=-9 ", "linear_norm: slot -9 of 4096"},
+    {"\nend\n",
+     "\ncreate act=a9000 role=heads batch=1 image=1 cols=8\nring_begin axis=sp image=1 unit=1 k=a9000 v=a9000\nend\n",
+     "a ring of no rows, or of one rank"},
 };
 
 /* On 3x1, where the two neighbours are two ranks. */
 static const broken BROKEN_AMONG_THREE[] = {
     {" distance=1 ", " distance=sp(1,-1,1) ", "halo_row: distance is one number for all ranks"},
     {"\nring_receive ", "\n#", "k and v have not the rows of the rank that they come from"}, /* the first of two */
+};
+
+/* Lines behind all others, on 2x2: the noise is 16 rows of 64, decoder.conv_in.bias has 8 values. */
+#define ROWS(id, role, n, cols) "create act=a" #id " role=" #role " batch=1 image=" #n " cols=" #cols "\n"
+#define PLANE(id, n, h, w, cols) \
+    "create act=a" #id " role=plane batch=1 image=" #n " cols=" #cols " height=" #h " width=" #w "\n"
+#define WEIGHT(rows) "block block=b900 name=x\nweight w=w900 block=b900 role=vector rows=" #rows " cols=1\n"
+#define PIECE(from_row, from_col, rows, row)                                                                          \
+    "piece w=w900 tensor=decoder.conv_in.bias tensor_rows=8 tensor_cols=1 from_row=" #from_row " from_col=" #from_col \
+    " rows=" #rows " cols=1 row=" #row "\n"
+#define NOT_A_SHARE "the rows of one operand are not this rank's share"
+#define NOT_ALIKE "operands of an exchange differ in role, batch or columns"
+#define NOT_COLUMNS "the columns of one operand are not this rank's share"
+static const struct {
+    const char *lines, *told;
+} AT_THE_END[] = {
+    {ROWS(9000, linear, 4, 64) "input name=noise first=13 out=a9000",
+     "input: input noise has 16 rows of 64, not rows 13+4 of 64"},
+    {ROWS(9000, linear, 17, 64) "input name=noise out=a9000", "not rows 0+17 of 64"},
+    {ROWS(9000, linear, 4, 63) "input name=noise out=a9000", "not rows 0+4 of 63"},
+    {"create act=a9000 role=linear batch=2 image=4 cols=64\ninput name=noise out=a9000", "input: input noise has"},
+    {ROWS(9000, linear, 4, 1) "input name=clip.ids out=a9000", "input: input clip.ids has"},
+    {ROWS(9000, ids, 4, 1) "input name=dsigma out=a9000", "input: input dsigma has"},
+    {ROWS(9000, linear, 4, 64) "input out=a9000", "input: an input without a name"},
+    {"create act=a9000 role=linear batch=-1 image=1 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=1 text=-1 image=2 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=1 text=2 image=-1 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=1 image=1 cols=-1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=2147483647 image=2147483647 cols=1", "a9000: a shape out of range"},
+    {"create act=a9000 role=linear batch=2147483647 image=2147483647 cols=2147483647", "a9000: a shape out of range"},
+    {ROWS(9000, linear, 2147483647, 16384), "a9000: a shape out of range"},
+    {ROWS(9000, linear, 4, 8) "cast in=a9000[1+4] out=a9000", "a9000 of 4 rows, 8 columns has no window [1+4]:0+8"},
+    {ROWS(9000, linear, 4, 8) "cast in=a9000[5+0] out=a9000", "has no window [5+0]:0+8"},
+    {ROWS(9000, linear, 4, 8) "cast in=a9000:1+8 out=a9000", "has no window [0+4]:1+8"},
+    {ROWS(9000, linear, 4, 8) "cast in=a9000.text[0+1] out=a9000", "of 0 rows, 8 columns has no window [0+1]"},
+    /* marks that went with an older one, though other things lie there by now, or nothing did */
+    {"mark mark=m900\n" ROWS(9000, linear, 4, 8) "mark mark=m901\nrelease mark=m900\n" ROWS(9001, linear, 4, 8)
+         ROWS(9002, linear, 4, 8) "release mark=m901",
+     "release: m901 is not set"},
+    {"mark mark=m900\n" ROWS(9000, linear, 0, 8) "mark mark=m901\nrelease mark=m900\nrelease mark=m901",
+     "release: m901 is not set"},
+    {"mark mark=m900\n" ROWS(9000, linear, 4, 8) "release mark=m900\ncast in=a9000 out=a9000", "a9000 is not there"},
+    /* weights */
+    {"block block=b0 name=x", "block: b0 is there already"},
+    {"weight w=w0 block=b0 role=vector rows=8 cols=1", "weight: w0 is there already"},
+    {"weight w=w900 block=b901 role=vector rows=0 cols=1\nprepare w=w900", "prepare: b901 is not there"},
+    {WEIGHT(8) PIECE(0, 0, 8, 0) "bias w=w900 rows=8\nbias w=w900 rows=8", "bias: a second bias"},
+    {WEIGHT(8) PIECE(0, 0, 5, 0) PIECE(0, 0, 4, 4), "piece: pieces that overlap"},
+    {WEIGHT(8) PIECE(0, 0, 5, 0) PIECE(0, 0, 2, 5) "prepare w=w900", "prepare: the pieces do not make up the weight"},
+    {WEIGHT(8) PIECE(0, 0, 8, 0) "bias w=w900 rows=8\nprepare w=w900", "the pieces do not make up the weight"},
+    {WEIGHT(8) PIECE(0, 0, 8, 1), "is not inside of it, or of the weight"},
+    {WEIGHT(7) PIECE(0, 0, 8, 0), "is not inside of it, or of the weight"},
+    {WEIGHT(8) PIECE(1, 0, 8, 0), "is not inside of it, or of the weight"},
+    {WEIGHT(8) PIECE(0, 1, 8, 0), "is not inside of it, or of the weight"},
+    {WEIGHT(8) PIECE(-1, 0, 8, 0), "is not inside of it, or of the weight"},
+    {WEIGHT(8) PIECE(0, -1, 8, 0), "is not inside of it, or of the weight"},
+    {WEIGHT(8) PIECE(0, 0, -1, 0), "is not inside of it, or of the weight"},
+    {WEIGHT(8) PIECE(0, 0, 8, -1), "is not inside of it, or of the weight"},
+    {WEIGHT(8) "piece w=w900 tensor=decoder.conv_in.bias tensor_rows=8 tensor_cols=1 rows=8 cols=-1",
+     "is not inside of it, or of the weight"},
+    {WEIGHT(8) "piece w=w900 tensor=decoder.conv_in.bias tensor_rows=8 tensor_cols=1 rows=8 cols=1 col=-1",
+     "is not inside of it, or of the weight"},
+    {WEIGHT(8) "piece w=w900 tensor=decoder.conv_in.bias tensor_rows=8 tensor_cols=1 rows=8 cols=1 col=1",
+     "is not inside of it, or of the weight"},
+    {WEIGHT(-1), "weight: w900: a shape out of range"},
+    {"weight w=w900 block=b0 role=linear rows=1 cols=-1", "weight: w900: a shape out of range"},
+    {WEIGHT(8) "bias w=w900 rows=-1", "bias: a shape out of range"},
+    {WEIGHT(8) "piece w=w900 tensor_rows=8 tensor_cols=1 rows=8 cols=1", "piece: a piece of no tensor"},
+    {WEIGHT(9) PIECE(0, 0, 1, 0) PIECE(0, 0, 1, 1) PIECE(0, 0, 1, 2) PIECE(0, 0, 1, 3) PIECE(0, 0, 1, 4)
+         PIECE(0, 0, 1, 5) PIECE(0, 0, 1, 6) PIECE(0, 0, 1, 7) PIECE(0, 0, 1, 8),
+     "piece: a weight of more than 8 pieces"},
+    /* exchanges */
+    {ROWS(9000, linear, 1, 8) ROWS(9001, linear, 5, 8) "gather_rows axis=all in=a9000 unit=1 out=a9001", NOT_A_SHARE},
+    {ROWS(9000, linear, 1, 8) ROWS(9001, linear, 4, 8) "gather_rows axis=tp in=a9000 unit=1 out=a9001", NOT_A_SHARE},
+    {ROWS(9000, linear, 2, 8) ROWS(9001, linear, 5, 8) "gather_rows axis=all in=a9000 unit=2 out=a9001", NOT_A_SHARE},
+    {ROWS(9000, linear, 1, 8) ROWS(9001, linear, 4, 9) "gather_rows axis=all in=a9000 unit=1 out=a9001", NOT_ALIKE},
+    {ROWS(9000, linear, 1, 8) ROWS(9001, heads, 4, 8) "gather_rows axis=all in=a9000 unit=1 out=a9001", NOT_ALIKE},
+    {ROWS(9000, linear, 1, 8) "create act=a9001 role=linear batch=2 image=4 cols=8\n"
+                              "gather_rows axis=all in=a9000 unit=1 out=a9001",
+     NOT_ALIKE},
+    {ROWS(9000, table, 1, 3) ROWS(9001, table, 1, 8) "gather_columns axis=all in=a9000 out=a9001", NOT_COLUMNS},
+    {ROWS(9000, table, 2, 2) ROWS(9001, table, 1, 8) "gather_columns axis=all in=a9000 out=a9001", NOT_COLUMNS},
+    {ROWS(9000, table, 1, 2) ROWS(9001, linear, 1, 8) "gather_columns axis=all in=a9000 out=a9001", NOT_COLUMNS},
+    {"create act=a9000 role=table batch=2 image=1 cols=2\ncreate act=a9001 role=table batch=2 image=1 cols=8\n"
+     "gather_columns axis=all in=a9000 out=a9001",
+     NOT_COLUMNS},
+    {"create act=a9000 role=table batch=2 image=1 cols=2\n" ROWS(9001, table, 1,
+                                                                 8) "gather_columns axis=all in=a9000 out=a9001",
+     NOT_COLUMNS},
+    {ROWS(9000, table, 1, 2) "create act=a9001 role=table batch=2 image=1 cols=8\n"
+                             "gather_columns axis=all in=a9000 out=a9001",
+     NOT_COLUMNS},
+    {ROWS(9000, linear, 4, 8) ROWS(9001, linear, 1, 8) "reduce_rows axis=all in=a9000 out=a9001",
+     "reduce_rows: a sum over ranks of something else than partial"},
+    {ROWS(9000, partial, 4, 8) ROWS(9001, partial, 2, 8) "reduce_rows axis=all in=a9000 out=a9001", NOT_A_SHARE},
+    {ROWS(9000, heads, 1, 8) "ring_begin axis=sp image=2 unit=0 k=a9000 v=a9000", "a ring of no rows, or of one rank"},
+    {ROWS(9000, heads, 1, 8) "ring_begin axis=sp text=-1 image=2 unit=1 k=a9000 v=a9000", "a ring of no rows"},
+    {ROWS(9000, heads, 1, 8) "ring_begin axis=sp image=-1 unit=1 k=a9000 v=a9000", "a ring of no rows"},
+    {ROWS(9000, heads, 2, 8) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9000",
+     "k and v are not this rank's share of the ring's rows"},
+    {ROWS(9000, heads, 1, 8) ROWS(9001, heads, 1, 9) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9001",
+     "k and v are not this rank's share of the ring's rows"},
+    {ROWS(9000, heads, 1, 8) ROWS(9001, linear, 1, 8) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9001",
+     "k and v are not this rank's share of the ring's rows"},
+    {ROWS(9000, heads, 1, 8) ROWS(9001, heads, 2, 8) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9001",
+     "k and v are not this rank's share of the ring's rows"},
+    {ROWS(9000, heads, 1, 8) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9000",
+     "a ring has begun, and has not come round"},
+    {ROWS(9000, heads, 1, 8) "ring_receive k=a9000 v=a9000", "ring_receive: no ring has begun, or all of it has come"},
+    {ROWS(9000, heads, 1, 8) ROWS(9001, heads, 1, 9) "ring_begin axis=sp image=2 unit=1 k=a9000 v=a9000\n"
+                                                     "ring_receive k=a9000 v=a9001",
+     "k and v have not the rows of the rank that they come from"},
+    {ROWS(9000, linear, 4, 1) PLANE(9001, 2, 1, 2, 1) "halo_row in=a9000 row=0 distance=1 wanted=1 out=a9001",
+     "halo_row: a halo row is a row of the plane"},
+    {PLANE(9000, 4, 2, 2, 1) PLANE(9001, 2, 1, 2, 1) "halo_row in=a9000 row=2 distance=1 wanted=1 out=a9001",
+     "halo_row: a halo row is a row of the plane"},
+    {PLANE(9000, 4, 2, 2, 1) PLANE(9001, 1, 1, 1, 1) "halo_row in=a9000 row=1 distance=1 wanted=1 out=a9001",
+     "halo_row: a halo row is a row of the plane"},
+    {PLANE(9000, 4, 2, 2, 1) PLANE(9001, 2, 1, 2, 2) "halo_row in=a9000 row=1 distance=1 wanted=1 out=a9001",
+     "halo_row: a halo row is a row of the plane"},
+    {PLANE(9000, 4, 2, 2, 1) PLANE(9001, 2, 1, 2, 1) "halo_row in=a9000 row=1 distance=2 wanted=1 out=a9001",
+     "halo_row: a halo row from farther than a neighbour"},
 };
 
 static flux1_status run_text(trial *t, char *text)
@@ -342,28 +467,39 @@ static flux1_status run_text(trial *t, char *text)
     return st;
 }
 
-static void each_is_one_sentence(const char *shape, const broken *b, size_t n)
+/* Of schnell/car, without a path. */
+static char *text_of_car(trial *t, const char *shape)
 {
-    trial t;
     recording r;
-    trial_open(&t, "schnell", "car", shape);
-    record(&t, &r);
+    trial_open(t, "schnell", "car", shape);
+    record(t, &r);
     free(r.path);
     r.path = NULL;
     r.guidance_scale = 0;
-    char *text = text_of(&t, &r);
-    for (size_t i = 0; i < n; i++) {
-        char *bad = changed(text, b[i].from, b[i].to);
-        const flux1_status st = run_text(&t, bad);
-        if (st == FLUX1_OK || !strstr(t.c->error.message, b[i].told) || strchr(t.c->error.message, '\n'))
-            fail_msg("\"%s\" for \"%s\" on %s: %s (%d)", b[i].to, b[i].from, shape,
-                     st == FLUX1_OK ? "it runs" : t.c->error.message, (int)st);
-        if (st == FLUX1_ERR_INTERNAL)
-            fail_msg("\"%s\": an internal error: %s", b[i].to, t.c->error.message);
-        free(bad);
-    }
-    free(text);
+    char *text = text_of(t, &r);
     recording_free(&r);
+    return text;
+}
+
+static void is_one_sentence(trial *t, const char *text, const broken *b, const char *shape)
+{
+    char *bad = changed(text, b->from, b->to);
+    const flux1_status st = run_text(t, bad);
+    if (st == FLUX1_OK || !strstr(t->c->error.message, b->told) || strchr(t->c->error.message, '\n'))
+        fail_msg("\"%s\" for \"%s\" on %s: %s (%d)", b->to, b->from, shape,
+                 st == FLUX1_OK ? "it runs" : t->c->error.message, (int)st);
+    if (st == FLUX1_ERR_INTERNAL)
+        fail_msg("\"%s\": an internal error: %s", b->to, t->c->error.message);
+    free(bad);
+}
+
+static void each_is_one_sentence(const char *shape, const broken *b, size_t n)
+{
+    trial t;
+    char *text = text_of_car(&t, shape);
+    for (size_t i = 0; i < n; i++)
+        is_one_sentence(&t, text, &b[i], shape);
+    free(text);
     trial_close(&t);
 }
 
@@ -373,6 +509,21 @@ static void a_broken_recording_is_one_sentence(void **state)
     each_is_one_sentence("2x2", BROKEN, sizeof BROKEN / sizeof *BROKEN);
     each_is_one_sentence("1x1", BROKEN_ALONE, sizeof BROKEN_ALONE / sizeof *BROKEN_ALONE);
     each_is_one_sentence("3x1", BROKEN_AMONG_THREE, sizeof BROKEN_AMONG_THREE / sizeof *BROKEN_AMONG_THREE);
+}
+
+static void so_is_a_line_that_does_not_fit(void **state)
+{
+    trial t;
+    char *text = text_of_car(&t, "2x2");
+    (void)state;
+    for (size_t i = 0; i < sizeof AT_THE_END / sizeof *AT_THE_END; i++) {
+        char lines[2000];
+        const int n = snprintf(lines, sizeof lines, "\n%s\nend\n", AT_THE_END[i].lines);
+        assert_in_range(n, 1, sizeof lines - 1);
+        is_one_sentence(&t, text, &(broken){"\nend\n", lines, AT_THE_END[i].told}, "2x2");
+    }
+    free(text);
+    trial_close(&t);
 }
 
 /* Where ranks would send each other different numbers of bytes, nothing is sent. */
@@ -450,6 +601,7 @@ int main(void)
         cmocka_unit_test(every_form_of_files_has_one_recording_and_runs_it),
         cmocka_unit_test(what_a_recording_cannot_have_is_refused_by_name),
         cmocka_unit_test(a_broken_recording_is_one_sentence),
+        cmocka_unit_test(so_is_a_line_that_does_not_fit),
         cmocka_unit_test(ranks_that_would_not_agree_are_found_before),
         cmocka_unit_test(a_second_step_is_checked_before_anything_runs),
         cmocka_unit_test(another_model_is_refused),

@@ -163,6 +163,37 @@ static void an_encoding_belongs_to_the_adapters_of_the_encoders(void **state)
     subject_close(&s);
 }
 
+/* Nor can they be in one call, and a step cache is of all of a batch. */
+static void requests_of_one_call_have_the_same_adapters(void **state)
+{
+    (void)state;
+    subject s;
+    subject_open(&s, 0);
+    flux1_adapter *dit = adapter_of(&s, "xlabs");
+    const flux1_adapter_use half = {dit, 0.5f}, whole = {dit, 1};
+    const struct {
+        const flux1_adapter_use *a, *b;
+        float step_cache;
+        const char *differs;
+    } rows[] = {{NULL, &half, 0, "in adapters"},
+                {&half, &whole, 0, "in adapters"},
+                {&half, NULL, 0, "in adapters"},
+                {NULL, NULL, 0.1f, "in step_cache"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        flux1_generate_params a = s.g.params, b = a;
+        flux1_image *images;
+        a.adapters = rows[i].a, a.adapter_count = rows[i].a != NULL;
+        b.adapters = rows[i].b, b.adapter_count = rows[i].b != NULL;
+        b.step_cache = rows[i].step_cache;
+        assert_int_equal(flux1_generate_many(s.c, s.m, (const flux1_generate_params *[]){&a, &b}, 2, &images),
+                         FLUX1_ERR_ARGUMENT);
+        if (!strstr(flux1_context_message(s.c), rows[i].differs))
+            fail_msg("row %zu: \"%s\"", i, flux1_context_message(s.c));
+    }
+    flux1_adapter_close(dit);
+    subject_close(&s);
+}
+
 /* Another model of the same folder has its own. */
 static void an_encoding_belongs_to_a_model(void **state)
 {
@@ -306,6 +337,7 @@ int main(void)
         cmocka_unit_test(an_equal_prompt_is_not_encoded_again),
         cmocka_unit_test(equal_prompts_of_one_call_are_encoded_once),
         cmocka_unit_test(an_encoding_belongs_to_the_adapters_of_the_encoders),
+        cmocka_unit_test(requests_of_one_call_have_the_same_adapters),
         cmocka_unit_test(an_encoding_belongs_to_a_model),
         cmocka_unit_test(the_bytes_are_bounded),
         cmocka_unit_test(the_prompts_of_a_run_are_in_its_plan),

@@ -110,12 +110,42 @@ static void an_operation_takes_the_longer_of_arithmetic_and_memory(void **state)
     /* 400 / (80 · 0.5): attention_part goes at attention's rate */
     near(take(&b, (ops_event){.kind = EVENT_COMPUTE, .operation = "attention_part", .flops = 400}), 10);
     near(take(&b, (ops_event){.kind = EVENT_COMPUTE, .operation = "add", .bytes_in = 10, .bytes_out = 5}),
-         3); /* 15/5 */
+         3);                                                                                  /* 15/5 */
+    near(take(&b, (ops_event){.kind = EVENT_COMPUTE, .operation = "conv", .flops = 300}), 6); /* 300 / (100 · 0.5) */
     near(b.c.part[COST_PRODUCTS], 10);
     near(b.c.part[COST_ATTENTION], 10);
+    near(b.c.part[COST_CONVOLUTIONS], 6);
     near(b.c.part[COST_MEMORY], 23);
-    near(b.c.seconds, 43);
+    near(b.c.seconds, 49);
     assert_int_equal(cost_bound(&b.c), COST_MEMORY);
+}
+
+/* Each part where it is the largest, also the first and the last; what is moved is bytes and no part. */
+static void the_bound_is_the_largest_part(void **state)
+{
+    (void)state;
+    for (cost_part p = 0; p < COSTS; p++) {
+        cost c = {.moved = 1e9, .hidden = 1e9};
+        for (cost_part q = 0; q < COSTS; q++)
+            c.part[q] = q == p ? 2 : 1;
+        assert_int_equal(cost_bound(&c), p);
+    }
+}
+
+static void costs_are_added_member_by_member(void **state)
+{
+    (void)state;
+    cost sum = {.seconds = 1, .moved = 2, .hidden = 3}, one = {.seconds = 10, .moved = 20, .hidden = 30};
+    for (cost_part p = 0; p < COSTS; p++) {
+        sum.part[p] = 4 + (double)p;
+        one.part[p] = 40;
+    }
+    cost_add(&sum, &one);
+    near(sum.seconds, 11);
+    near(sum.moved, 22);
+    near(sum.hidden, 33);
+    for (cost_part p = 0; p < COSTS; p++)
+        near(sum.part[p], 44 + (double)p);
 }
 
 static void weights_may_take_time_beside_the_arithmetic(void **state)
@@ -128,6 +158,10 @@ static void weights_may_take_time_beside_the_arithmetic(void **state)
     near(take(&b, e), 10); /* 20 / 10 is less */
     b.m.rate[1] = (machine_rate){.operation = "product", .weights = 4};
     near(take(&b, e), 15); /* 10 + 20 / 4 */
+    near(b.c.part[COST_PRODUCTS], 25);
+    e.flops = 0;
+    near(take(&b, e), 5); /* without arithmetic it is memory that it waits for */
+    near(b.c.part[COST_MEMORY], 5);
 }
 
 static void launches_and_shared_chips_slow_down(void **state)
@@ -184,9 +218,29 @@ static void collectives_take_latency_hops_and_links(void **state)
     near(b.c.hidden, 0);
 }
 
-static ops_event shift(size_t bytes)
+/* Of an axis of one rank nothing is exchanged: its links do not count, however few or many. */
+static void all_ranks_of_one_axis_use_its_links(void **state)
 {
-    ops_event e = collective("shift_begin", "sp", 2, bytes);
+    (void)state;
+    const mesh_config only_tp = {.shape = {1, 4}, .sp = 1, .sp_axis = 0, .tp = 4, .tp_axis = 1},
+                      only_sp = {.shape = {1, 4}, .sp = 4, .sp_axis = 1, .tp = 1, .tp_axis = 0};
+    bench_clock b;
+    start(&b);
+    b.clock.mesh = &only_tp;
+    near(take(&b, collective("all_gather", "all", 4, 60)), 1 + 3 * 0.5 + 3); /* two links */
+    b.clock.mesh = &only_sp;
+    near(take(&b, collective("all_gather", "all", 4, 60)), 1 + 3 * 0.5 + 3);
+    b.m.links[0] = 4;
+    near(take(&b, collective("all_gather", "all", 4, 60)), 1 + 3 * 0.5 + 3);
+    b.clock.mesh = &only_tp;
+    near(take(&b, collective("all_gather", "all", 4, 60)), 1 + 3 * 0.5 + 3);
+    b.clock.mesh = &GRID;
+    near(take(&b, collective("all_gather", "all", 8, 60)), 1 + 7 * 0.5 + 3); /* the fewer of both */
+}
+
+static ops_event shift(const char *axis, size_t bytes)
+{
+    ops_event e = collective("shift_begin", axis, 2, bytes);
     e.overlaps = true;
     return e;
 }
@@ -197,16 +251,41 @@ static void a_shift_hides_behind_what_is_computed_in_between(void **state)
     (void)state;
     bench_clock b;
     start(&b);
-    near(take(&b, shift(10)), 0);
+    near(take(&b, shift("sp", 10)), 0);
     near(take(&b, product(500, 0)), 10);
     near(take(&b, collective("shift_end", "sp", 2, 0)), 1); /* 11 − 10 */
     near(b.c.hidden, 10 * (10.0 / 11));
     near(b.c.moved, 10);
-    near(take(&b, shift(10)), 0);
+    near(take(&b, shift("sp", 10)), 0);
     near(take(&b, product(1000, 0)), 20);
     near(take(&b, collective("shift_end", "sp", 2, 0)), 0); /* all of it */
     near(b.c.hidden, 10 * (10.0 / 11) + 10);
     near(b.c.part[COST_EXCHANGE_SP], 1);
+    b.m.exchange[EXCHANGE_SHIFT] = (machine_exchange){.pair_rate = 20};
+    take(&b, shift("sp", 5)); /* half a second */
+    take(&b, product(500, 0));
+    near(take(&b, collective("shift_end", "sp", 2, 0)), 0);
+    near(b.c.hidden, 10 * (10.0 / 11) + 15);
+}
+
+/* Between no other ranks a shift takes no time, and hides no bytes; an end without a begin is nothing. */
+static void a_shift_without_peers_takes_nothing(void **state)
+{
+    (void)state;
+    bench_clock b;
+    start(&b);
+    ops_event begin = shift("sp", 0);
+    begin.ranks = 1;
+    near(take(&b, begin), 0);
+    near(take(&b, collective("shift_end", "sp", 1, 0)), 0);
+    near(b.c.hidden, 0);
+    take(&b, shift("sp", 10));
+    near(take(&b, collective("shift_end", "tp", 4, 0)), 0); /* another axis */
+    near(take(&b, collective("shift_end", "sp", 2, 0)), 11);
+    near(b.c.hidden, 0);
+    b.m.overlap = 0.25; /* what is left would be waited for again */
+    near(take(&b, collective("shift_end", "sp", 2, 0)), 0);
+    near(b.c.hidden, 0);
 }
 
 /* Only a quarter of it runs by itself: 2.75 of 11 beside computing, 8.25 at the end. */
@@ -216,7 +295,7 @@ static void without_progress_a_shift_is_waited_for(void **state)
     bench_clock b;
     start(&b);
     b.m.overlap = 0.25;
-    take(&b, shift(10));
+    take(&b, shift("sp", 10));
     take(&b, product(500, 0));
     near(take(&b, collective("shift_end", "sp", 2, 0)), 8.25);
     near(b.c.hidden, 2.5);
@@ -227,28 +306,48 @@ static void copies_for_exchanges_count_where_they_are_made(void **state)
     (void)state;
     bench_clock b;
     const ops_event pack = {.kind = EVENT_MEMORY, .operation = "pack", .bytes_in = 20, .bytes_out = 20};
+    const ops_event unpack = {.kind = EVENT_MEMORY, .operation = "unpack", .bytes_in = 10, .bytes_out = 20};
     const ops_event create = {.kind = EVENT_MEMORY, .operation = "create", .bytes_out = 20};
     start(&b);
     near(take(&b, pack), 4);
+    near(take(&b, unpack), 3);
     near(take(&b, create), 0);
     b.m.packs = false;
     near(take(&b, pack), 0);
+    near(take(&b, unpack), 0);
 }
 
+typedef struct span {
+    cost_part part;
+    const char *block;
+    double begin, end;
+} span;
+
 typedef struct told {
+    span span[8];
     int count;
-    double end;
 } told;
 
 static void hear(void *user, cost_part part, const char *operation, const char *in, double begin, double end)
 {
     told *t = user;
-    (void)part, (void)operation, (void)in;
-    assert_true(end > begin);
-    t->count++;
-    t->end = end > t->end ? end : t->end;
+    (void)operation;
+    assert_true(t->count < 8);
+    t->span[t->count++] = (span){part, in, begin, end};
 }
 
+static void expect_span(const span *s, cost_part part, const char *in, double begin, double end)
+{
+    assert_int_equal(s->part, part);
+    if (!s->block || !in)
+        assert_ptr_equal(s->block, in);
+    else
+        assert_string_equal(s->block, in);
+    near(s->begin, begin);
+    near(s->end, end);
+}
+
+/* A span of no length is none: launches on a machine that has no launch time, an end with all of it hidden. */
 static void listeners_hear_every_span(void **state)
 {
     (void)state;
@@ -257,11 +356,25 @@ static void listeners_hear_every_span(void **state)
     start(&b);
     b.clock.listener = hear;
     b.clock.user = &t;
-    take(&b, shift(10));                           /* beside the others */
-    take(&b, product(500, 0));                     /* 0 to 10 */
-    take(&b, collective("shift_end", "sp", 2, 0)); /* 10 to 11 */
-    assert_int_equal(t.count, 3);
-    near(t.end, 11);
+    take(&b, shift("sp", 10)); /* beside the others */
+    take(&b, product(500, 0));
+    take(&b, (ops_event){.kind = EVENT_WEIGHTS, .operation = "block_begin", .block = "single.0"});
+    take(&b, collective("shift_end", "sp", 2, 0));
+    take(&b, shift("tp", 10));
+    take(&b, product(200, 0));
+    take(&b, collective("shift_end", "tp", 2, 0));
+    take(&b, shift("sp", 10));
+    take(&b, product(1000, 0));
+    take(&b, collective("shift_end", "sp", 2, 0)); /* all of it is hidden */
+    assert_int_equal(t.count, 8);
+    expect_span(&t.span[0], COST_EXCHANGE_SP, NULL, 0, 11);
+    expect_span(&t.span[1], COST_PRODUCTS, NULL, 0, 10);
+    expect_span(&t.span[2], COST_EXCHANGE_SP, "single.0", 10, 11);
+    expect_span(&t.span[3], COST_EXCHANGE_TP, "single.0", 11, 17); /* a hop, and 10 / (2 · 2 links · 0.5) */
+    expect_span(&t.span[4], COST_PRODUCTS, "single.0", 11, 15);
+    expect_span(&t.span[5], COST_EXCHANGE_TP, "single.0", 15, 17);
+    expect_span(&t.span[6], COST_EXCHANGE_SP, "single.0", 17, 28);
+    expect_span(&t.span[7], COST_PRODUCTS, "single.0", 17, 37);
 }
 
 int main(void)
@@ -270,11 +383,15 @@ int main(void)
         cmocka_unit_test(attention_in_int8_has_its_own_rate),
         cmocka_unit_test(a_product_in_int8_has_its_own_rate),
         cmocka_unit_test(an_operation_takes_the_longer_of_arithmetic_and_memory),
+        cmocka_unit_test(the_bound_is_the_largest_part),
+        cmocka_unit_test(costs_are_added_member_by_member),
         cmocka_unit_test(weights_may_take_time_beside_the_arithmetic),
         cmocka_unit_test(launches_and_shared_chips_slow_down),
         cmocka_unit_test(a_grid_waits_for_its_busiest_core),
         cmocka_unit_test(collectives_take_latency_hops_and_links),
+        cmocka_unit_test(all_ranks_of_one_axis_use_its_links),
         cmocka_unit_test(a_shift_hides_behind_what_is_computed_in_between),
+        cmocka_unit_test(a_shift_without_peers_takes_nothing),
         cmocka_unit_test(without_progress_a_shift_is_waited_for),
         cmocka_unit_test(copies_for_exchanges_count_where_they_are_made),
         cmocka_unit_test(listeners_hear_every_span),

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { F32 = 0, Q8_0 = 8, U32 = 4, I32 = 5, BOOL = 7, STRING = 8, ARRAY = 9 };
+enum { F32 = 0, Q8_0 = 8, I8 = 24, U32 = 4, I32 = 5, BOOL = 7, STRING = 8, ARRAY = 9 };
 
 static gguf_builder b;
 
@@ -70,9 +70,73 @@ static void tensors_and_metadata_are_read(void **state)
         assert_int_equal(((unsigned char *)w->view.data)[5], 5);
         assert_true(flat->view.dims == 3 && flat->view.shape[0] == 2 && flat->view.shape[2] == 3);
         assert_int_equal(((unsigned char *)flat->view.data)[0], 128);
+        assert_int_equal(g.texts, 1); /* a list of texts is none */
+        assert_int_equal(g.text[0].key_length, strlen("general.architecture"));
+        assert_memory_equal(g.text[0].key, "general.architecture", g.text[0].key_length);
+        assert_int_equal(g.text[0].length, 4);
+        assert_memory_equal(g.text[0].text, "flux", 4);
         gguf_free(&g);
         gguf_free(&g);
     }
+}
+
+static void expect_good(void)
+{
+    gguf g;
+    flux1_error err = {0};
+    if (parse(b.size, &g, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    gguf_free(&g);
+}
+
+/* A number, a text and lists of numbers may be the last bytes of a file without tensors, and a key may have 255 bytes.
+ */
+static void a_file_may_end_with_its_metadata(void **state)
+{
+    (void)state;
+    char name[256] = "";
+    memset(name, 'k', 255);
+    put_start(&b, 3, 0, 1), put_text(&b, name), put_number(&b, BOOL, 4), put_number(&b, 1, 1);
+    expect_good();
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, STRING, 4), put_text(&b, "text");
+    expect_good();
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, U32, 4), put_number(&b, 1, 8);
+    put_number(&b, 7, 4);
+    expect_good();
+    put_start(&b, 3, 0, 0);
+    expect_good();
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4);
+    for (int i = 0; i < 3; i++) /* lists of lists, as many as may be */
+        put_number(&b, ARRAY, 4), put_number(&b, 1, 8);
+    put_number(&b, U32, 4), put_number(&b, 1, 8), put_number(&b, 7, 4);
+    expect_good();
+}
+
+/* Without tensors nothing behind it tells that the last value is not all there. */
+static void its_last_value_is_whole(void **state)
+{
+    (void)state;
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, U32, 4), put_number(&b, 1, 3);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, U32, 4), put_number(&b, 2, 8);
+    put_number(&b, 1, 4);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, STRING, 4), put_number(&b, 3, 8), put_number(&b, 0, 2);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+}
+
+/* A number of that name is none, nor is a text of another name, though as long as this one or the alignment's. */
+static void the_architecture_is_a_text(void **state)
+{
+    (void)state;
+    gguf g;
+    put_start(&b, 3, 0, 4), put_text(&b, "general.architecturf"), put_number(&b, STRING, 4), put_text(&b, "flux");
+    put_text(&b, "general.alignmenu"), put_number(&b, STRING, 4), put_text(&b, "13");
+    put_text(&b, "general.architecture"), put_number(&b, U32, 4), put_number(&b, 1, 4);
+    put_text(&b, "general.name"), put_number(&b, STRING, 4), put_text(&b, "flux");
+    assert_int_equal(parse(b.size, &g, NULL), FLUX1_OK);
+    assert_string_equal(g.architecture, "");
+    gguf_free(&g);
 }
 
 static void every_cut_is_refused(void **state)
@@ -125,6 +189,9 @@ static void metadata_is_checked(void **state)
     expect(FLUX1_ERR_FORMAT, "cut off");
     put_start(&b, 3, 0, 1), put_text(&b, "k\xff"), put_number(&b, U32, 4), put_number(&b, 1, 4);
     expect(FLUX1_ERR_FORMAT, "a key's name");
+    put_start(&b, 3, 0, 1), put_text(&b, "k1x"), put_number(&b, U32, 4), put_number(&b, 1, 4);
+    b.bytes[b.size - 10] = '\0'; /* of the name */
+    expect(FLUX1_ERR_FORMAT, "a key's name of 3 bytes");
     put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, 13, 4), put_number(&b, 1, 8);
     expect(FLUX1_ERR_FORMAT, "unknown type 13");
     put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, STRING, 4), put_number(&b, UINT64_MAX, 8);
@@ -132,7 +199,7 @@ static void metadata_is_checked(void **state)
     put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, U32, 4);
     put_number(&b, UINT64_MAX / 4 + 2, 8), put_number(&b, 0, 8);
     expect(FLUX1_ERR_FORMAT, "cut off");
-    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, 99, 4), put_number(&b, 0, 8);
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, 13, 4), put_number(&b, 0, 8);
     expect(FLUX1_ERR_FORMAT, "unknown type");
     put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4);
     for (int i = 0; i < 9; i++)
@@ -142,6 +209,11 @@ static void metadata_is_checked(void **state)
     for (int i = 0; i < 2; i++)
         put_text(&b, "again"), put_number(&b, U32, 4), put_number(&b, 1, 4);
     expect(FLUX1_ERR_FORMAT, "\"again\" twice");
+    put_start(&b, 3, 0, 4); /* names that begin alike are others */
+    for (int i = 0; i < 4; i++)
+        put_text(&b, (const char *[]){"key.1", "key", "key.10", "key.1"}[i]), put_number(&b, BOOL, 4),
+            put_number(&b, 1, 1);
+    expect(FLUX1_ERR_FORMAT, "\"key.1\" twice");
 }
 
 static void alignment_is_a_power_of_two(void **state)
@@ -161,6 +233,12 @@ static void alignment_is_a_power_of_two(void **state)
     assert_int_equal(parse(b.size, &g, NULL), FLUX1_OK);
     assert_int_equal(*(unsigned char *)g.entry[1].view.data, 64);
     gguf_free(&g);
+    put_start(&b, 3, 2, 1), put_text(&b, "general.alignment"), put_number(&b, U32, 4), put_number(&b, 1, 4);
+    put_info(&b, "a", 1, (uint64_t[]){1}, F32, 0), put_info(&b, "b", 1, (uint64_t[]){1}, F32, 4);
+    put_data(&b, 1, 8);
+    assert_int_equal(parse(b.size, &g, NULL), FLUX1_OK);
+    assert_int_equal(*(unsigned char *)g.entry[1].view.data, 4);
+    gguf_free(&g);
 }
 
 /* One tensor with this in its info. */
@@ -177,6 +255,8 @@ static void tensors_are_checked(void **state)
     char name[300] = "";
     const uint64_t few[] = {4, 2, 1, 1, 1}, odd[] = {33, 1}, negative[] = {UINT64_MAX}, huge[] = {INT64_MAX, 4},
                    many[] = {(uint64_t)1 << 62};
+    put_one("w", 4, few, F32, 0); /* as a convolution's */
+    expect_good();
     put_one("w", 5, few, F32, 0);
     expect(FLUX1_ERR_FORMAT, "5 dimensions");
     put_one("w", 1, negative, F32, 0);
@@ -186,6 +266,8 @@ static void tensors_are_checked(void **state)
     put_one("w", 1, many, F32, 0);
     expect(FLUX1_ERR_FORMAT, "cannot have the shape");
     put_one("w", 2, odd, Q8_0, 0);
+    expect(FLUX1_ERR_FORMAT, "multiples of 32");
+    put_one("w", 2, (uint64_t[]){16, 2}, Q8_0, 0); /* a block of two rows */
     expect(FLUX1_ERR_FORMAT, "multiples of 32");
     put_one("w", 1, few, 4, 0); /* Q4_2, gone since 2023 */
     expect(FLUX1_ERR_UNSUPPORTED, "type number 4");
@@ -202,11 +284,35 @@ static void tensors_are_checked(void **state)
     expect(FLUX1_ERR_FORMAT, "two tensors \"w\"");
     put_start(&b, 3, 2, 0), put_info(&b, "v", 1, few, F32, 0), put_info(&b, "w", 1, few, F32, 0), put_data(&b, 32, 64);
     expect(FLUX1_ERR_FORMAT, "the one before it ends at 32");
+    /* one of no bytes, behind the last byte of the file */
+    put_start(&b, 3, 2, 0), put_info(&b, "v", 1, few, F32, 0), put_info(&b, "w", 1, (uint64_t[]){0}, F32, 32);
+    put_data(&b, 32, 16);
+    expect(FLUX1_ERR_FORMAT, "\"w\" needs 0 bytes from byte 32 of the data, but the file has only 16");
+}
+
+/* 32 bytes end where the next begins, 33 do not; one of no bytes may begin at the end, and one of a byte may not. */
+static void tensors_begin_where_they_are_aligned(void **state)
+{
+    (void)state;
+    gguf g;
+    put_start(&b, 3, 4, 0);
+    put_info(&b, "a", 1, (uint64_t[]){32}, I8, 0), put_info(&b, "b", 1, (uint64_t[]){33}, I8, 32);
+    put_info(&b, "c", 1, (uint64_t[]){32}, I8, 96), put_info(&b, "d", 1, (uint64_t[]){0}, F32, 128);
+    put_data(&b, 32, 128);
+    assert_int_equal(parse(b.size, &g, NULL), FLUX1_OK);
+    assert_int_equal(*(unsigned char *)gguf_find(&g, "b")->view.data, 32);
+    assert_int_equal(*(unsigned char *)gguf_find(&g, "c")->view.data, 96);
+    gguf_free(&g);
+    put_start(&b, 3, 1, 0), put_info(&b, "a", 1, (uint64_t[]){1}, I8, 0), put_data(&b, 32, 0);
+    expect(FLUX1_ERR_FORMAT, "has only 0");
+    put_start(&b, 3, 1, 0), put_info(&b, "a", 1, (uint64_t[]){1}, I8, 0); /* which ends before it */
+    expect(FLUX1_ERR_FORMAT, "has only 0");
 }
 
 static void an_original_shape_must_fit(void **state)
 {
     (void)state;
+    gguf g;
     for (int wrong = 0; wrong < 3; wrong++) { /* another type, too many numbers, another product */
         put_start(&b, 3, 1, 1);
         put_text(&b, "comfy.gguf.orig_shape.w"), put_number(&b, ARRAY, 4), put_number(&b, wrong == 0 ? U32 : I32, 4);
@@ -217,18 +323,41 @@ static void an_original_shape_must_fit(void **state)
         put_data(&b, 32, 16);
         expect(FLUX1_ERR_FORMAT, "orig_shape.w\" is not a shape");
     }
+    put_start(&b, 3, 1, 1); /* a text, whose length and bytes are the list's type and count */
+    put_text(&b, "comfy.gguf.orig_shape.w"), put_number(&b, STRING, 4), put_number(&b, I32, 8);
+    put_number(&b, 0x0100000000, 5);
+    put_info(&b, "w", 1, (uint64_t[]){4}, F32, 0), put_data(&b, 32, 16);
+    expect(FLUX1_ERR_FORMAT, "orig_shape.w\" is not a shape");
+    put_start(&b, 3, 1, 1); /* as many dimensions as a tensor may have */
+    put_text(&b, "comfy.gguf.orig_shape.w"), put_number(&b, ARRAY, 4), put_number(&b, I32, 4), put_number(&b, 8, 8);
+    for (int i = 0; i < 8; i++)
+        put_number(&b, i == 7 ? 4 : 1, 4);
+    put_info(&b, "w", 1, (uint64_t[]){4}, F32, 0), put_data(&b, 32, 16);
+    assert_int_equal(parse(b.size, &g, NULL), FLUX1_OK);
+    assert_true(g.entry[0].view.dims == 8 && g.entry[0].view.shape[0] == 1 && g.entry[0].view.shape[7] == 4);
+    assert_int_equal(((unsigned char *)g.entry[0].view.data)[1], 1);
+    gguf_free(&g);
+    char other[] = "comfy.gguf.orig_shape.w";
+    other[0] = 'd';
+    put_start(&b, 3, 1, 1), put_text(&b, other), put_number(&b, STRING, 4), put_text(&b, "something else");
+    put_info(&b, "w", 1, (uint64_t[]){4}, F32, 0), put_data(&b, 32, 16);
+    expect_good();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tensors_and_metadata_are_read),
+        cmocka_unit_test(a_file_may_end_with_its_metadata),
+        cmocka_unit_test(its_last_value_is_whole),
+        cmocka_unit_test(the_architecture_is_a_text),
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(versions_are_told),
         cmocka_unit_test(counts_are_bounded),
         cmocka_unit_test(metadata_is_checked),
         cmocka_unit_test(alignment_is_a_power_of_two),
         cmocka_unit_test(tensors_are_checked),
+        cmocka_unit_test(tensors_begin_where_they_are_aligned),
         cmocka_unit_test(an_original_shape_must_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

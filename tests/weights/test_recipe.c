@@ -52,6 +52,8 @@ static void whole_is_the_tensor(void **state)
     weight_recipe c = recipe_whole(WEIGHT_CONV, &conv);
     assert_true(c.rows == 2 && c.cols == 27 && c.kernel == 3);
     ROW(&c, 1, 25, 52, 53);
+    store_tensor dense = {.name = "d", .file = "m", .view = {.type = DTYPE_F32, .dims = 2, .shape = {2, 27}}};
+    assert_int_equal(recipe_whole(WEIGHT_CONV, &dense).kernel, 1);
 }
 
 static void vector_is_a_column(void **state)
@@ -76,6 +78,15 @@ static void rows_and_columns_are_cut(void **state)
     ROW(&cell, 0, 0, 13, 14);
     ROW(&cell, 1, 0, 23, 24);
     assert_int_equal(recipe_bytes(&cell), 16);
+    weight_recipe again = recipe_cols(&cell, 1, 1), last = recipe_rows(&again, 1, 1); /* cuts of cuts */
+    ROW(&last, 0, 0, 24);
+    /* 2 rows of 16 are a block of 32 elements, 3 of them two */
+    store_tensor q8 = {.name = "q", .file = "m", .view = {.type = DTYPE_Q8_0, .dims = 2, .shape = {4, 16}}};
+    whole = recipe_whole(WEIGHT_LINEAR, &q8);
+    rows = recipe_rows(&whole, 0, 2);
+    assert_int_equal(recipe_bytes(&rows), 34);
+    rows = recipe_rows(&whole, 0, 3);
+    assert_int_equal(recipe_bytes(&rows), 68);
 }
 
 static void stack_and_beside_place_the_second(void **state)
@@ -92,6 +103,99 @@ static void stack_and_beside_place_the_second(void **state)
     assert_int_equal(recipe_stack(&r, &r, &square, NULL), FLUX1_OK);
     assert_true(square.rows == 8 && square.count == 4);
     ROW(&square, 7, 5, 35, 130);
+}
+
+/* Columns 3 to 8 of two matrices beside each other, then all but the first of these. */
+static void columns_are_cut_across_the_seam(void **state)
+{
+    (void)state;
+    weight_recipe ra = recipe_whole(WEIGHT_LINEAR, &a), rb = recipe_whole(WEIGHT_LINEAR, &b), both, cut;
+    assert_int_equal(recipe_beside(&ra, &rb, &both, NULL), FLUX1_OK);
+    cut = recipe_cols(&both, 3, 6);
+    assert_true(cut.rows == 4 && cut.cols == 6 && cut.count == 2);
+    ROW(&cut, 1, 0, 13, 14, 15, 110, 111, 112);
+    cut = recipe_cols(&cut, 1, 5);
+    ROW(&cut, 3, 0, 34, 35, 130, 131, 132);
+    cut = recipe_cols(&both, 6, 6); /* the second alone */
+    assert_int_equal(cut.count, 1);
+    ROW(&cut, 0, 5, 105);
+}
+
+/* ---- rows together ---- */
+
+typedef struct computed {
+    tensor_values head;
+    const float *values; /* [4, 6] */
+    int calls;
+} computed;
+
+static flux1_status compute(const tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *err)
+{
+    (void)err;
+    memcpy(out, ((const computed *)v)->values + first, (size_t)count * sizeof *out);
+    return FLUX1_OK;
+}
+
+static flux1_status compute_rows(const tensor_values *v, int64_t row, int64_t rows, int64_t col, int64_t count,
+                                 float *out, flux1_error *err)
+{
+    (void)err;
+    ((computed *)(uintptr_t)v)->calls++;
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(out + i * count, ((const computed *)v)->values + (row + i) * 6 + col, (size_t)count * sizeof *out);
+    return FLUX1_OK;
+}
+
+enum { LAYOUTS = 5 };
+
+/* All of one, some rows on top of another, both beside each other, columns of both on top of and beside each other. */
+static void lay_out(const store_tensor *first, const store_tensor *second, weight_recipe r[LAYOUTS])
+{
+    const weight_recipe ra = recipe_whole(WEIGHT_LINEAR, first), rb = recipe_whole(WEIGHT_LINEAR, second),
+                        low = recipe_rows(&ra, 1, 2), left = recipe_cols(&ra, 0, 4), right = recipe_cols(&rb, 2, 4);
+    r[0] = ra;
+    assert_int_equal(recipe_stack(&low, &rb, &r[1], NULL), FLUX1_OK);
+    assert_int_equal(recipe_beside(&ra, &rb, &r[2], NULL), FLUX1_OK);
+    assert_int_equal(recipe_stack(&left, &right, &r[3], NULL), FLUX1_OK);
+    assert_int_equal(recipe_beside(&right, &left, &r[4], NULL), FLUX1_OK);
+}
+
+/* Every window of `r`, whose values are those of `plain`. */
+static void expect_windows(const weight_recipe *r, const weight_recipe *plain)
+{
+    for (int64_t row = 0; row < r->rows; row++)
+        for (int64_t rows = 1; rows <= r->rows - row; rows++)
+            for (int64_t col = 0; col < r->cols; col++)
+                for (int64_t count = 1; count <= r->cols - col; count++) {
+                    float x[100];
+                    x[rows * count] = -1;
+                    assert_int_equal(recipe_decode_rows(r, row, rows, col, count, x, NULL), FLUX1_OK);
+                    for (int64_t k = 0; k < rows; k++)
+                        expect_row(plain, row + k, col, count, x + k * count);
+                    assert_true(x[rows * count] == -1);
+                }
+}
+
+/* However rows lie in their tensors, and where tensors compute them together. */
+static void rows_together_are_those_one_by_one(void **state)
+{
+    (void)state;
+    computed values[2] = {{{compute, compute_rows}, values_a, 0}, {{compute, compute_rows}, values_b, 0}};
+    store_tensor made[2] = {a, b};
+    weight_recipe plain[LAYOUTS], of_made[LAYOUTS], mixed[LAYOUTS];
+    for (int i = 0; i < 2; i++) {
+        made[i].view.type = DTYPE_COMPUTED;
+        made[i].view.data = &values[i];
+    }
+    lay_out(&a, &b, plain);
+    lay_out(&made[0], &made[1], of_made);
+    lay_out(&a, &made[1], mixed);
+    for (int i = 0; i < LAYOUTS; i++) {
+        expect_windows(&plain[i], &plain[i]);
+        expect_windows(&of_made[i], &plain[i]);
+        expect_windows(&mixed[i], &plain[i]);
+    }
+    assert_true(values[0].calls > 0 && values[1].calls > 0);
 }
 
 /* Halves swapped (final layer's adaLN) and a rank's slice across the seam. */
@@ -140,6 +244,13 @@ static void what_does_not_fit_is_refused(void **state)
     assert_int_equal(recipe_decode(&ra, 4, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
     assert_int_equal(recipe_decode(&ra, 0, 6, 1, &x, &err), FLUX1_ERR_INTERNAL);
     assert_int_equal(recipe_decode(&ra, -1, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode(&ra, 0, -1, 1, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode(&ra, 0, 0, -1, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode(&ra, 0, 5, 2, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode_rows(&ra, 3, 2, 0, 6, (float[12]){0}, &err), FLUX1_ERR_INTERNAL);
+    store_tensor one = {.name = "o", .file = "m", .view = {.type = DTYPE_F32, .dims = 4, .shape = {2, 27, 1, 1}}};
+    weight_recipe wide = recipe_whole(WEIGHT_CONV, &conv), narrow = recipe_whole(WEIGHT_CONV, &one);
+    assert_int_equal(recipe_stack(&wide, &narrow, &wide, &err), FLUX1_ERR_INTERNAL); /* kernels of 3 and 1 */
     store_tensor dry = {.name = "dry.w", .file = "m.safetensors", .view = {.type = DTYPE_F32, .dims = 1, .shape = {5}}};
     weight_recipe none = recipe_whole(WEIGHT_VECTOR, &dry);
     assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
@@ -161,6 +272,8 @@ int main(void)
         cmocka_unit_test(vector_is_a_column),
         cmocka_unit_test(rows_and_columns_are_cut),
         cmocka_unit_test(stack_and_beside_place_the_second),
+        cmocka_unit_test(columns_are_cut_across_the_seam),
+        cmocka_unit_test(rows_together_are_those_one_by_one),
         cmocka_unit_test(halves_swap_and_slices_cross_the_seam),
         cmocka_unit_test(a_rank_may_hold_nothing),
         cmocka_unit_test(what_does_not_fit_is_refused),

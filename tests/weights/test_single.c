@@ -267,6 +267,92 @@ static void scales_are_checked(void **state)
     add_float("img_in.scale_weight", "[]", 1);
     finish();
     expect(FLUX1_ERR_FORMAT, "two scales", "");
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,16]", NULL, 32);
+    add("img_in.weight_scale", "I8", "[2]", NULL, 2); /* numbers that want a scale themselves */
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "one float");
+}
+
+/* More rows than are looked at together: each scale is compared with its own row. */
+static void every_row_s_scale_is_checked(void **state)
+{
+    (void)state;
+    enum { ROWS = 600 };
+    static const int of_zeros[] = {0, 255, 256, 300, ROWS - 1};
+    static float scales[ROWS];
+    static signed char numbers[2 * ROWS];
+    for (int wrong = -1; wrong < 5; wrong++) {
+        for (int i = 0; i < ROWS; i++)
+            scales[i] = numbers[2 * i] = numbers[2 * i + 1] = 1;
+        for (int i = 0; i < 5; i++) {
+            scales[of_zeros[i]] = numbers[2 * of_zeros[i]] = 0;
+            numbers[2 * of_zeros[i] + 1] = i == wrong;
+        }
+        begin("");
+        add("img_in.weight", "I8", "[600,2]", numbers, sizeof numbers);
+        add("img_in.weight_scale", "F32", "[600]", scales, sizeof scales);
+        finish();
+        if (wrong >= 0)
+            expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "is 0, but its weight is not");
+        else
+            store_close(open_part(MODEL_TRANSFORMER));
+    }
+}
+
+/* No rows and no scales, one value with its own. */
+static void scales_of_nothing_and_of_one_value_are_read(void **state)
+{
+    (void)state;
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[0,2]", NULL, 0);
+    add("img_in.weight_scale", "F32", "[0]", NULL, 0);
+    add("txt_in.weight", "F8_E4M3", "[]", NULL, 1);
+    add_float("txt_in.weight_scale", "[]", 3);
+    finish();
+    store *s = open_part(MODEL_TRANSFORMER);
+    assert_true(value_of(s, "context_embedder.weight", 0) == 3);
+    store_close(s);
+}
+
+/* What ComfyUI writes beside a weight is no tensor of the model; "convrot" may be there and say no. */
+static void notes_beside_a_weight_are_read(void **state)
+{
+    (void)state;
+    static const char *const notes[] = {"{\"format\":\"int8_tensorwise\",\"convrot\":null}",
+                                        "{\"format\":\"int8_tensorwise\",\"convrot\":false}",
+                                        "{\"format\":\"float8_e5m2\"}"};
+    for (int i = 0; i < 3; i++) {
+        char shape[24];
+        snprintf(shape, sizeof shape, "[%zu]", strlen(notes[i]));
+        begin("");
+        add("img_in.weight", "I8", "[2,1]", NULL, 2);
+        add_float("img_in.weight_scale", "[]", 0.5f);
+        add_float("img_in.scale_input", "[]", 1);
+        add_float("img_in.input_scale", "[]", 1);
+        add("img_in.comfy_quant", "U8", shape, notes[i], strlen(notes[i]));
+        finish();
+        store *s = open_part(MODEL_TRANSFORMER);
+        assert_int_equal(store_count(s), 1);
+        assert_true(value_of(s, "x_embedder.weight", 1) == 28); /* 0x38 / 2 */
+        store_close(s);
+    }
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", NULL, 2);
+    add_float("img_in.comfy_quant", "[]", 1);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.comfy_quant", "JSON in bytes");
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", NULL, 2);
+    add("img_in.comfy_quant", "U8", "[3]", "[1]", 3);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.comfy_quant", "JSON object");
+    /* layers that are not there, or not in 8 bits */
+    begin("\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"txt_in\\\":"
+          "{\\\"format\\\":\\\"float8_e4m3fn\\\"},\\\"img_in\\\":{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}");
+    add("img_in.weight", "BF16", "[2,1]", NULL, 4);
+    finish();
+    store_close(open_part(MODEL_TRANSFORMER));
 }
 
 static void scales_are_positive_or_of_zeros(void **state)
@@ -318,11 +404,38 @@ static void a_missing_scale_is_found(void **state)
     add("img_in.comfy_quant", "U8", "[27]", fp8, sizeof fp8 - 1);
     finish();
     expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (img_in.comfy_quant says", "");
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", NULL, 2);
+    add("img_in.comfy_quant", "U8", "[29]", "{\"format\": \"int8_tensorwise\"}", 29);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (img_in.comfy_quant says", "");
     begin("\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"img_in\\\":"
           "{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}");
     add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
     finish();
     expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (_quantization_metadata says", "");
+}
+
+/* Half of the largest value of either type tells it, with any sign. */
+static void the_values_of_a_lost_scale_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        unsigned char value;
+        bool scaled;
+    } cases[] = {{"F8_E4M3", 0x75, false}, {"F8_E4M3", 0x76, true}, {"F8_E4M3", 0xF6, true},
+                 {"F8_E5M2", 0x76, false}, {"F8_E5M2", 0x77, true}, {"F8_E5M2", 0xF7, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        begin("");
+        add("scaled_fp8", "F8_E4M3", "[0]", NULL, 0);
+        add("img_in.weight", cases[i].type, "[2,1]", (const unsigned char[]){0, cases[i].value}, 2);
+        finish();
+        if (cases[i].scaled)
+            expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing", "scaled_fp8 says");
+        else
+            store_close(open_part(MODEL_TRANSFORMER));
+    }
 }
 
 /* As ComfyUI does: values as they are, other types and vectors, embeddings, other parts of the file. */
@@ -364,19 +477,23 @@ static void shares_of_a_fused_tensor_keep_their_scales(void **state)
 {
     (void)state;
     static const float scales[] = {2, 3, 5};
-    begin("");
-    add("double_blocks.0.img_attn.qkv.weight", "F8_E4M3", "[3,2]", NULL, 6);
-    add("double_blocks.0.img_attn.qkv.weight_scale", "F32", "[3,1]", scales, sizeof scales);
-    finish();
-    store *s = open_part(MODEL_TRANSFORMER);
-    assert_int_equal(store_count(s), 3);
-    assert_true(value_of(s, "transformer_blocks.0.attn.to_q.weight", 0) == 2);
-    assert_true(value_of(s, "transformer_blocks.0.attn.to_k.weight", 0) == 3);
-    assert_true(value_of(s, "transformer_blocks.0.attn.to_v.weight", 0) == 5);
-    const store_tensor *v = store_find(s, "transformer_blocks.0.attn.to_v.weight");
-    assert_string_equal(v->stored_as, "double_blocks.0.img_attn.qkv.weight");
-    assert_int_equal(v->offset - store_find(s, "transformer_blocks.0.attn.to_q.weight")->offset, 4);
-    store_close(s);
+    for (size_t cols = 1; cols <= 2; cols++) {
+        begin("");
+        add("double_blocks.0.img_attn.qkv.weight", "F8_E4M3", cols == 1 ? "[3,1]" : "[3,2]", NULL, 3 * cols);
+        add("double_blocks.0.img_attn.qkv.weight_scale", "F32", "[3,1]", scales, sizeof scales);
+        finish();
+        store *s = open_part(MODEL_TRANSFORMER);
+        assert_int_equal(store_count(s), 3);
+        assert_true(value_of(s, "transformer_blocks.0.attn.to_q.weight", 0) == 2);
+        assert_true(value_of(s, "transformer_blocks.0.attn.to_k.weight", 0) == 3);
+        assert_true(value_of(s, "transformer_blocks.0.attn.to_v.weight", 0) == 5);
+        const store_tensor *v = store_find(s, "transformer_blocks.0.attn.to_v.weight");
+        assert_string_equal(v->stored_as, "double_blocks.0.img_attn.qkv.weight");
+        const store_tensor *q = store_find(s, "transformer_blocks.0.attn.to_q.weight");
+        assert_true(q->offset > 8); /* behind the header */
+        assert_int_equal(v->offset - q->offset, 2 * cols);
+        store_close(s);
+    }
 }
 
 static void halves_are_exchanged(void **state)
@@ -469,6 +586,26 @@ static void clips_of_both_namings_are_told_by_shape(void **state)
     }
 }
 
+/* Without a matrix beside it nothing tells which of the two a bias is of. */
+static void a_bias_alone_is_of_neither(void **state)
+{
+    (void)state;
+    begin("");
+    add("t.token_embd.weight", "F32", "[1,1]", NULL, 4);
+    add("t.blk.0.ffn_up.bias", "F32", "[4]", NULL, 16);
+    add("t.blk.1.ffn_up.weight", "F32", "[4]", NULL, 16);
+    add("t.blk.1.ffn_up.bias", "F32", "[4]", NULL, 16);
+    finish();
+    store *s = open_part(MODEL_CLIP);
+    assert_int_equal(store_count(s), 4);
+    for (int i = 0; i < 4; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "text_model.encoder.layers.%d.mlp.fc%d.bias", i / 2, 1 + i % 2);
+        assert_null(store_find(s, name));
+    }
+    store_close(s);
+}
+
 static const char four_bits[] = "{\"quant_type\":\"nf4\",\"blocksize\":64,\"dtype\":\"bfloat16\",\"shape\":[2,2]}";
 
 static void put_bnb(const char *json, const char *absmax, size_t absmax_bytes)
@@ -483,11 +620,35 @@ static void put_bnb(const char *json, const char *absmax, size_t absmax_bytes)
     finish();
 }
 
+/* What lies beside it is none of the model's. */
+static void expect_one_tensor(void)
+{
+    store *s = open_part(MODEL_TRANSFORMER);
+    assert_int_equal(store_count(s), 1);
+    store_close(s);
+}
+
+/* In rows, whatever a format of this shape says. */
+static void put_int8(const char *format, size_t format_bytes, const char *shape)
+{
+    begin("");
+    add("x_embedder.weight", "I8", shape, NULL, 4);
+    add("x_embedder.SCB", "F32", strcmp(shape, "[4]") == 0 ? "[4]" : "[2]", NULL, strcmp(shape, "[4]") == 0 ? 16 : 8);
+    add("x_embedder.weight_format", "U8", format, "\0", format_bytes);
+    finish();
+}
+
 static void bitsandbytes_notes_are_checked(void **state)
 {
     (void)state;
     put_bnb(four_bits, "[1]", 4);
-    store_close(open_part(MODEL_TRANSFORMER));
+    expect_one_tensor();
+    put_bnb("{\"blocksize\":64,\"dtype\":\"float16\",\"shape\":[1,2,2]}", "[1]", 4);
+    expect_one_tensor();
+    put_bnb("{\"dtype\":\"float16\",\"shape\":[2,2]}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "\"blocksize\" is missing", "quant_state");
+    put_bnb("{\"blocksize\":64,\"dtype\":\"float16\"}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "\"shape\" is missing", "quant_state");
     put_bnb(four_bits, "[0]", 0);
     expect(FLUX1_ERR_FORMAT, "x_embedder.weight.absmax", "another size or type");
     put_bnb("{\"blocksize\":64,\"dtype\":\"bfloat16\",\"shape\":[2,4]}", "[1]", 4);
@@ -500,6 +661,13 @@ static void bitsandbytes_notes_are_checked(void **state)
     expect(FLUX1_ERR_FORMAT, "x_embedder.weight.absmax", "another size or type");
     put_bnb("[1]", "[1]", 4);
     expect(FLUX1_ERR_FORMAT, "JSON object", "");
+    /* four values are a block of three and one of one; blocks of one value have no use for codes */
+    put_bnb("{\"blocksize\":3,\"dtype\":\"float16\",\"shape\":[4]}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "x_embedder.weight.absmax", "another size or type");
+    put_bnb("{\"blocksize\":2,\"dtype\":\"float16\",\"shape\":[4]}", "[2]", 8);
+    store_close(open_part(MODEL_TRANSFORMER));
+    put_bnb("{\"blocksize\":1,\"dtype\":\"float16\",\"shape\":[4]}", "[4]", 16);
+    expect(FLUX1_ERR_FORMAT, "\"blocksize\"", "quant_state");
     begin("");
     add("x_embedder.weight", "I8", "[2,2]", NULL, 4);
     add("x_embedder.SCB", "F32", "[3]", NULL, 12);
@@ -511,6 +679,102 @@ static void bitsandbytes_notes_are_checked(void **state)
     add("x_embedder.weight_format", "U8", "[]", "\2", 1);
     finish();
     expect(FLUX1_ERR_UNSUPPORTED, "layout for a GPU", "fetch");
+    put_int8("[0]", 0, "[2,2]");
+    expect(FLUX1_ERR_UNSUPPORTED, "layout for a GPU", "fetch");
+    put_int8("[]", 1, "[4]");
+    expect(FLUX1_ERR_FORMAT, "x_embedder.weight", "SCB");
+    put_int8("[]", 1, "[2,2]");
+    expect_one_tensor();
+    for (int wrong = 0; wrong < 3; wrong++) { /* a code too few, no absmax, a state in floats */
+        begin("");
+        add("x_embedder.weight", "U8", "[2,1]", NULL, 2);
+        add("x_embedder.weight.quant_map", "F32", wrong == 0 ? "[15]" : "[16]", NULL, wrong == 0 ? 60 : 64);
+        if (wrong != 1)
+            add("x_embedder.weight.absmax", "F32", "[1]", NULL, 4);
+        if (wrong == 2)
+            add("x_embedder.weight.quant_state.bitsandbytes__nf4", "F32", "[17]", four_bits, 68);
+        else
+            add("x_embedder.weight.quant_state.bitsandbytes__nf4", "U8", "[68]", four_bits, 68);
+        finish();
+        expect(FLUX1_ERR_FORMAT,
+               (const char *[]){"weight.quant_map\"", "weight.absmax\"", "quant_state.bitsandbytes__nf4\""}[wrong],
+               (const char *[]){"another size or type", "is missing", "JSON in bytes"}[wrong]);
+    }
+}
+
+/* Absmax in 8 bits: as many numbers as blocks, all codes that a number can name, and an absmax of each block of them.
+ */
+static void nested_scales_are_counted(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"blocksize\":2,\"dtype\":\"float16\",\"shape\":[2,2],\"nested_blocksize\":1,"
+                               "\"nested_offset\":0.5}";
+    static const struct {
+        const char *absmax, *codes, *nested, *refused;
+        size_t absmax_bytes, codes_bytes, nested_bytes;
+    } cases[] = {{"[2]", "[256]", "[2]", NULL, 2, 1024, 8},
+                 {"[1]", "[256]", "[2]", ".absmax", 1, 1024, 8},
+                 {"[2]", "[255]", "[2]", ".nested_quant_map", 2, 1020, 8},
+                 {"[2]", "[256]", "[1]", ".nested_absmax", 2, 1024, 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char shape[24];
+        snprintf(shape, sizeof shape, "[%zu]", strlen(json));
+        begin("");
+        add("x_embedder.weight", "U8", "[2,1]", NULL, 2);
+        add("x_embedder.weight.quant_map", "F32", "[16]", NULL, 64);
+        add("x_embedder.weight.absmax", "U8", cases[i].absmax, NULL, cases[i].absmax_bytes);
+        add("x_embedder.weight.nested_quant_map", "F32", cases[i].codes, NULL, cases[i].codes_bytes);
+        add("x_embedder.weight.nested_absmax", "F32", cases[i].nested, NULL, cases[i].nested_bytes);
+        add("x_embedder.weight.quant_state.bitsandbytes__fp4", "U8", shape, json, strlen(json));
+        finish();
+        if (cases[i].refused)
+            expect(FLUX1_ERR_FORMAT, cases[i].refused, "another size or type");
+        else
+            store_close(open_part(MODEL_TRANSFORMER));
+    }
+}
+
+/* Two rows of one value share a byte, and the file has the halves the other way round. */
+static void rows_within_a_byte_are_refused(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"blocksize\":64,\"dtype\":\"float16\",\"shape\":[2,1]}";
+    char shape[24];
+    snprintf(shape, sizeof shape, "[%zu]", strlen(json));
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("final_layer.adaLN_modulation.1.weight", "U8", "[1,1]", NULL, 1);
+    add("final_layer.adaLN_modulation.1.weight.quant_map", "F32", "[16]", NULL, 64);
+    add("final_layer.adaLN_modulation.1.weight.absmax", "F32", "[1]", NULL, 4);
+    add("final_layer.adaLN_modulation.1.weight.quant_state.bitsandbytes__nf4", "U8", shape, json, strlen(json));
+    finish();
+    expect(FLUX1_ERR_UNSUPPORTED, "final_layer.adaLN_modulation.1.weight", "do not end with its rows");
+}
+
+/* A third, rounded to each type that a weight may have been saved from. */
+static void values_of_4_bits_are_of_the_type_they_were(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        float value;
+    } cases[] = {{"float32", 0x1.555556p-2f}, {"float16", 0x1.554p-2f}, {"bfloat16", 0x1.56p-2f}};
+    float map[16] = {0}, absmax = 1;
+    map[3] = 0x1.555556p-2f;
+    for (size_t i = 0; i < 3; i++) {
+        char json[100], shape[24];
+        snprintf(json, sizeof json, "{\"blocksize\":4,\"dtype\":\"%s\",\"shape\":[4]}", cases[i].type);
+        snprintf(shape, sizeof shape, "[%zu]", strlen(json));
+        begin("");
+        add("x_embedder.weight", "U8", "[2,1]", NULL, 2); /* 3 and 8, twice */
+        add("x_embedder.weight.quant_map", "F32", "[16]", map, sizeof map);
+        add("x_embedder.weight.absmax", "F32", "[1]", &absmax, sizeof absmax);
+        add("x_embedder.weight.quant_state.bitsandbytes__nf4", "U8", shape, json, strlen(json));
+        finish();
+        store *s = open_part(MODEL_TRANSFORMER);
+        assert_true(value_of(s, "x_embedder.weight", 0) == cases[i].value);
+        store_close(s);
+    }
 }
 
 int main(void)
@@ -522,8 +786,12 @@ int main(void)
         cmocka_unit_test(packed_layouts_are_named),
         cmocka_unit_test(formats_that_are_not_read_are_named),
         cmocka_unit_test(scales_are_checked),
+        cmocka_unit_test(every_row_s_scale_is_checked),
+        cmocka_unit_test(scales_of_nothing_and_of_one_value_are_read),
+        cmocka_unit_test(notes_beside_a_weight_are_read),
         cmocka_unit_test(scales_are_positive_or_of_zeros),
         cmocka_unit_test(a_missing_scale_is_found),
+        cmocka_unit_test(the_values_of_a_lost_scale_are_told),
         cmocka_unit_test(what_has_no_scale_beside_a_marker_is_taken_as_it_is),
         cmocka_unit_test(int8_needs_its_scale),
         cmocka_unit_test(shares_of_a_fused_tensor_keep_their_scales),
@@ -532,7 +800,11 @@ int main(void)
         cmocka_unit_test(two_names_for_one_tensor_are_refused),
         cmocka_unit_test(strays_are_counted),
         cmocka_unit_test(clips_of_both_namings_are_told_by_shape),
+        cmocka_unit_test(a_bias_alone_is_of_neither),
         cmocka_unit_test(bitsandbytes_notes_are_checked),
+        cmocka_unit_test(nested_scales_are_counted),
+        cmocka_unit_test(rows_within_a_byte_are_refused),
+        cmocka_unit_test(values_of_4_bits_are_of_the_type_they_were),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }
