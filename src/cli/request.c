@@ -169,7 +169,7 @@ static void set_callbacks(request *r)
 /* With --step-cache-check twice: in full first. */
 static flux1_status make_pictures(request *r)
 {
-    session *s = r->s;
+    shared_model *s = r->s;
     flux1_generate_params *p = &r->params;
     flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : FLUX1_OK;
     set_callbacks(r);
@@ -198,20 +198,20 @@ static const char *blamed_file(const request *r)
     return !blames ? NULL : r->hooks.latents ? r->opt->operand : r->opt->values[OPT_LATENTS].text;
 }
 
-int request_run(session *s, const options *opt, const request_hooks *hooks)
+int request_run(shared_model *s, const options *opt, const request_hooks *hooks)
 {
     request r = {.s = s, .opt = opt, .began = clock_seconds()};
     if (hooks)
         r.hooks = *hooks;
     int status = request_prepare(&r);
     if (status == EXIT_DONE)
-        status = session_open(s);
+        status = shared_model_open(s);
     if (status == EXIT_DONE && r.hooks.repeats)
         from_picture_compare(r.hooks.repeats, s->info.dtype);
     if (status == EXIT_DONE)
         status = request_prepare_files(&r);
     if (status == EXIT_DONE)
-        status = session_adapters(s, opt, r.adapters);
+        status = shared_model_adapters(s, opt, r.adapters);
     if (status == EXIT_DONE) {
         const flux1_status st = make_pictures(&r);
         status = r.failure != EXIT_DONE ? r.failure : report_about(s->context, st, blamed_file(&r));

@@ -18,7 +18,7 @@ typedef struct picture {
 } picture;
 
 typedef struct request {
-    session *s;
+    shared_model *s;
     const options *opt;
     request_hooks hooks;
     char *prompt;
@@ -39,7 +39,7 @@ typedef struct request {
 int request_prepare(request *r);
 
 /* Makes sure that the first and the last file can be written, before minutes of work go into them. Prints an error;
- * returns the exit status. The session is open. */
+ * returns the exit status. The model is open. */
 int request_prepare_files(request *r);
 
 /* status: the exit status. */
