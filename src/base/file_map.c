@@ -131,19 +131,46 @@ void file_map_read(const void *bytes, size_t length)
 /* Linux maps so many bytes around a fault, aligned, where they are in the page cache. */
 #define AROUND ((uintptr_t)64 << 10)
 
-void file_map_wont_need(const void *bytes, size_t length)
+/* Whole pages, and what was mapped around them; nothing: begin is not below end. */
+static file_map_range pages_of(const void *bytes, size_t length)
 {
     long page = sysconf(_SC_PAGESIZE);
     if (!bytes || page <= 0)
-        return;
-    uintptr_t mask = (uintptr_t)page - 1, begin = ((uintptr_t)bytes + mask) & ~mask,
-              end = ((uintptr_t)bytes + length) & ~mask, first, last;
-    if (guard_bounds(bytes, &first, &last)) { /* with what was mapped around it */
+        return (file_map_range){0};
+    uintptr_t mask = (uintptr_t)page - 1, first, last;
+    file_map_range r = {((uintptr_t)bytes + mask) & ~mask, ((uintptr_t)bytes + length) & ~mask};
+    if (guard_bounds(bytes, &first, &last)) {
         const uintptr_t from = (uintptr_t)bytes & ~(AROUND - 1),
                         to = ((uintptr_t)bytes + length + AROUND - 1) & ~(AROUND - 1);
-        begin = from > first ? from : first;
-        end = to < last ? to : last;
+        r.begin = from > first ? from : first;
+        r.end = to < last ? to : last;
     }
-    if (begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED); /* what is mapped is read again from the file */
+    return r;
+}
+
+void file_map_gathered(file_map_range *before)
+{
+    if (before->begin < before->end)
+        madvise((void *)before->begin, before->end - before->begin, MADV_DONTNEED); /* read again from the file */
+    *before = (file_map_range){0};
+}
+
+void file_map_gather(file_map_range *before, const void *bytes, size_t length)
+{
+    const file_map_range r = pages_of(bytes, length);
+    if (r.begin >= r.end)
+        return;
+    if (r.begin > before->end || r.end < before->begin) {
+        file_map_gathered(before);
+        *before = r;
+        return;
+    }
+    before->begin = r.begin < before->begin ? r.begin : before->begin;
+    before->end = r.end > before->end ? r.end : before->end;
+}
+
+void file_map_wont_need(const void *bytes, size_t length)
+{
+    file_map_range r = pages_of(bytes, length);
+    file_map_gathered(&r);
 }

@@ -33,4 +33,12 @@ void file_map_read(const void *bytes, size_t length);
  * has mapped around them. Their bytes are found again when they are used. */
 void file_map_wont_need(const void *bytes, size_t length);
 
+/* The same of many in turn: those that meet the one before go with it in one call, which is what each costs where
+ * threads share the memory. Begin with {0}; after the last one comes file_map_gathered. */
+typedef struct file_map_range {
+    uintptr_t begin, end;
+} file_map_range;
+void file_map_gather(file_map_range *before, const void *bytes, size_t length);
+void file_map_gathered(file_map_range *before);
+
 #endif

@@ -1,5 +1,5 @@
 /* Files that are mapped: what is gone reads as zeros and is a status, not a bus error; what cannot be mapped is read.
- * The linker's --wrap plays a file system without mmap. */
+ * The linker's --wrap plays a file system without mmap, and notes which pages are given back. */
 #include "base/file_map.h"
 #include "base/pool.h"
 
@@ -28,6 +28,24 @@ void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_
         return __real_mmap(at, size, protection, flags, fd, offset);
     errno = map_fault;
     return MAP_FAILED;
+}
+
+static struct {
+    unsigned char *at;
+    size_t size;
+} given_back[8];
+static size_t times_given_back;
+
+int __real_madvise(void *at, size_t size, int advice);
+int __wrap_madvise(void *at, size_t size, int advice);
+
+int __wrap_madvise(void *at, size_t size, int advice)
+{
+    if (advice == MADV_DONTNEED && times_given_back < sizeof given_back / sizeof *given_back) {
+        given_back[times_given_back].at = at;
+        given_back[times_given_back++].size = size;
+    }
+    return __real_madvise(at, size, advice);
 }
 
 #define PAGES 8
@@ -92,7 +110,7 @@ static size_t sum_of(const file_map *m)
     pool *p;
     reading r = {.map = m};
     assert_int_equal(pool_create(4, &p, NULL), FLUX1_OK);
-    pool_run(p, PAGES + 1, read_page, &r);
+    pool_run(p, (int64_t)((m->size + page() - 1) / page()), read_page, &r);
     pool_destroy(p);
     return r.sum;
 }
@@ -232,6 +250,49 @@ static void many_files_are_guarded(void **state)
         file_map_close(&maps[i]);
 }
 
+static void expect_given_back(size_t i, const unsigned char *from, const unsigned char *to)
+{
+    assert_in_range(i, 0, times_given_back - 1);
+    assert_ptr_equal(given_back[i].at, from);
+    assert_int_equal(given_back[i].size, to - from);
+}
+
+/* With the 64 KiB around each, which neighbours share, in whatever order they come. */
+static void what_meets_is_given_back_at_once(void **state)
+{
+    (void)state;
+    enum { AROUND = 64 << 10 };
+    assert_int_equal(truncate(file, 16 * AROUND), 0);
+    file_map a = open_map(file);
+    const unsigned char *const end = a.bytes + a.size;
+    const unsigned char *first = (const unsigned char *)(((uintptr_t)a.bytes + AROUND) & ~(uintptr_t)(AROUND - 1));
+    file_map_range before = {0};
+    times_given_back = 0;
+    file_map_gathered(&before);
+    file_map_gather(&before, NULL, 5);
+    assert_int_equal(times_given_back, 0);
+    file_map_gather(&before, first + 4 * AROUND + 7, 1);
+    file_map_gather(&before, first + 4 * AROUND + 9, AROUND); /* to the end of the next */
+    file_map_gather(&before, first + 3 * AROUND, 100);        /* in front */
+    file_map_gather(&before, first + 4 * AROUND + 300, 5);    /* within */
+    assert_int_equal(times_given_back, 0);
+    file_map_gather(&before, first + 7 * AROUND, AROUND); /* apart */
+    file_map_gather(&before, first + 1 * AROUND, 2);      /* and apart, in front */
+    file_map_gather(&before, end - 3, 3);
+    file_map_gathered(&before);
+    assert_int_equal(times_given_back, 4);
+    expect_given_back(0, first + 3 * AROUND, first + 6 * AROUND);
+    expect_given_back(1, first + 7 * AROUND, first + 8 * AROUND);
+    expect_given_back(2, first + 1 * AROUND, first + 2 * AROUND);
+    const uintptr_t last = ((uintptr_t)end - 1) & ~(uintptr_t)(AROUND - 1);
+    expect_given_back(3, (const unsigned char *)last, end);
+    assert_int_equal(before.begin, before.end);
+    file_map_wont_need(a.bytes, a.size);
+    expect_given_back(4, a.bytes, end);
+    assert_int_equal(sum_of(&a), PAGES * page() + page() / 2); /* and found again */
+    file_map_close(&a);
+}
+
 static void what_cannot_be_mapped_is_read(void **state)
 {
     (void)state;
@@ -280,6 +341,7 @@ int main(void)
         TEST(the_application_s_handler_has_its_own_errors),
         TEST(without_a_handler_others_errors_end_the_process),
         TEST(many_files_are_guarded),
+        TEST(what_meets_is_given_back_at_once),
         TEST(what_cannot_be_mapped_is_read),
         TEST(a_file_larger_than_memory_cannot_be_read),
 #undef TEST

@@ -33,7 +33,7 @@
 #endif
 
 /* One run of a case on one backend. Everything random comes from `random`, so the same case draws the same shapes and
- * values on every backend. */
+ * values on every backend; a dry run, which reads none, draws no values of tensors. */
 typedef struct run {
     ops *o;
     flux1_error err;
@@ -53,19 +53,21 @@ typedef struct run {
     int gaps;
 } run;
 
-static uint64_t draw(run *r)
+static uint64_t next(uint64_t *random)
 {
-    r->random ^= r->random << 13;
-    r->random ^= r->random >> 7;
-    r->random ^= r->random << 17;
-    return r->random * 0x2545f4914f6cdd1dull;
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    return *random * 0x2545f4914f6cdd1dull;
 }
+static uint64_t draw(run *r) { return next(&r->random); }
 static int64_t below(run *r, int64_t n) { return (int64_t)((draw(r) >> 33) % (uint64_t)n); }
-static float value(run *r)
+static float value_of(const run *r, uint64_t *random)
 {
-    float x = (float)((double)(draw(r) >> 11) * 0x1p-53 * 2 - 1) * 1.7f;
+    float x = ((float)(next(random) >> 40) * 0x1p-23f - 1) * 1.7f;
     return r->rounded ? bf16_round(x) : x;
 }
+static float value(run *r) { return value_of(r, &r->random); }
 #define PICK(r, ...) pick(r, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
 static int64_t pick(run *r, size_t n, const int64_t *list) { return list[below(r, (int64_t)n)]; }
 
@@ -84,11 +86,11 @@ static void fill(run *r, act a, bool poison)
     int64_t shape[3] = {act_batch(all), act_rows(all), all.cols};
     tensor t;
     ok(r, tensor_create(DTYPE_F32, 3, shape, &t, &r->err));
-    for (int64_t i = 0; i < tensor_elements(&t); i++) {
-        float x = value(r);
-        ((float *)t.data)[i] = poison ? NAN : x;
-    }
-    if (tensor_elements(&t) > 0)
+    const int64_t n = tensor_elements(&t);
+    uint64_t random = draw(r);
+    for (int64_t i = 0; i < n && !r->dry; i++)
+        ((float *)t.data)[i] = poison ? NAN : value_of(r, &random);
+    if (n > 0)
         ok(r, ops_upload(r->o, &t, all));
     tensor_free(&t);
 }
@@ -220,8 +222,10 @@ static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int
 {
     store_tensor *t = new_tensor(r);
     ok(r, tensor_create(type, dims, shape, &t->view, &r->err));
-    for (int64_t i = 0; i < tensor_elements(&t->view); i++) {
-        float x = value(r);
+    const int64_t n = tensor_elements(&t->view);
+    uint64_t random = draw(r);
+    for (int64_t i = 0; i < n && !r->dry; i++) {
+        const float x = value_of(r, &random);
         if (type == DTYPE_F32)
             ((float *)t->view.data)[i] = x;
         else if (type == DTYPE_F64)
@@ -240,12 +244,13 @@ static const store_tensor *q8_tensor(run *r, int64_t rows, int64_t cols)
     enum { BLOCK = 34 };
     store_tensor *t = new_tensor(r);
     ok(r, tensor_create(DTYPE_Q8_0, 2, (int64_t[]){rows, cols}, &t->view, &r->err));
-    for (int64_t b = 0; b < rows * cols / INT8_GROUP; b++) {
+    uint64_t random = draw(r);
+    for (int64_t b = 0; b < rows * cols / INT8_GROUP && !r->dry; b++) {
         unsigned char *q8 = (unsigned char *)t->view.data + b * BLOCK;
-        const uint16_t scale = f16_from_f32(value(r) / 127);
+        const uint16_t scale = f16_from_f32(value_of(r, &random) / 127);
         memcpy(q8, &scale, sizeof scale);
         for (int i = 2; i < BLOCK; i++)
-            q8[i] = (unsigned char)draw(r);
+            q8[i] = (unsigned char)next(&random);
     }
     return t;
 }
@@ -262,8 +267,9 @@ static const store_tensor *int8_tensor(run *r, int64_t rows, int64_t cols)
     tensor factor = {.type = DTYPE_F32, .dims = 1, .shape = {rows}, .data = factors};
     store_tensor *t = new_tensor(r);
     ok(r, tensor_create(DTYPE_I8, 2, (int64_t[]){rows, cols}, &t->view, &r->err));
-    for (int64_t i = 0; i < rows * cols; i++)
-        ((int8_t *)t->view.data)[i] = (int8_t)draw(r);
+    uint64_t random = draw(r);
+    for (int64_t i = 0; i < rows * cols && !r->dry; i++)
+        ((int8_t *)t->view.data)[i] = (int8_t)next(&random);
     whole = (tensor_scale){.kind = SCALE_FACTOR, .factor = factor};
     by_row[r->tensor_count - 1] = (tensor_scale){.kind = SCALE_ROWS, .factor = factor, .row = cols, .constant = 0.9f};
     t->view.scale = below(r, 2) ? &whole : &by_row[r->tensor_count - 1];

@@ -131,14 +131,18 @@ def pixels(path):
             width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
         packed += body if kind == b"IDAT" else b""
         at += size + 12
-    rows, above = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, 3 * width + 1).astype(int), np.zeros(3 * width, int)
+    rows, above = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, 3 * width + 1), [0] * (3 * width)
     out = []
-    for kind, *row in rows:
-        for i in range(3 * width):
+    for line in rows:
+        kind, *row = line.tolist()
+        for i in range(3 * width) if kind else ():
             left, up, corner = row[i - 3] if i >= 3 else 0, above[i], above[i - 3] if i >= 3 else 0
-            guess = left + up - corner
-            paeth = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
-            row[i] = (row[i] + (0, left, up, (left + up) // 2, paeth)[kind]) % 256
+            if kind == 4:
+                a, b, c = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+                guess = left if a <= b and a <= c else up if b <= c else corner
+            else:
+                guess = (0, left, up, (left + up) // 2)[kind]
+            row[i] = (row[i] + guess) % 256
         above = row
         out.append(row)
     return np.array(out)

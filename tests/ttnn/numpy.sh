@@ -5,6 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 script=$1
 shift
 export FLUX1_TTNN_BLOCKINGS=/nowhere/table.json # not this machine's
+export OPENBLAS_NUM_THREADS=1 # of products this small its threads only wait for each other
 for python in "${FLUX1_TTNN_PYTHON:-python3}" python3 /usr/bin/python3; do
     "$python" -c 'import sys, numpy; assert sys.version_info >= (3, 10)' 2>/dev/null && exec "$python" -B "$here/$script" "$@"
 done

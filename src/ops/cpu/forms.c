@@ -1,25 +1,31 @@
 #include "ops/cpu/forms.h"
 
-#include "base/file_map.h"
 #include "base/half.h"
 #include "ops/cpu/int8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static void let_source_go(const store_tensor *t)
+static void gather_source(const store_tensor *t, file_map_range *unneeded)
 {
     const store_sources *from = t->computed_from;
     for (size_t i = 0; from && i < from->count; i++)
-        let_source_go(from->tensor[i]);
+        gather_source(from->tensor[i], unneeded);
     if (t->content && t->view.type != DTYPE_COMPUTED) /* it lies in a file */
-        file_map_wont_need(t->view.data, tensor_bytes(&t->view));
+        file_map_gather(unneeded, t->view.data, tensor_bytes(&t->view));
 }
 
-void cpu_let_pages_go(const weight_recipe *r)
+void cpu_gather_pages(const weight_recipe *r, file_map_range *unneeded)
 {
     for (int i = 0; i < r->count; i++)
-        let_source_go(r->piece[i].source);
+        gather_source(r->piece[i].source, unneeded);
+}
+
+static void let_pages_go(const weight_recipe *r)
+{
+    file_map_range unneeded = {0};
+    cpu_gather_pages(r, &unneeded);
+    file_map_gathered(&unneeded);
 }
 
 static bool kernels_read(dtype type) { return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16; }
@@ -284,7 +290,7 @@ flux1_status cpu_forms_fill(cpu_ops *o, const cpu_block *b, unsigned char *data)
         else if (w->own)
             TRY(decode(&w->recipe, (float *)(void *)(data + w->at), err));
         if (w->own)
-            cpu_let_pages_go(&w->recipe);
+            let_pages_go(&w->recipe);
         if (w->head.has_bias)
             TRY(decode(&w->bias_recipe, (float *)(void *)(data + w->bias_at), err));
     }

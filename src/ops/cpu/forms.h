@@ -8,6 +8,7 @@
 #ifndef FLUX1_OPS_CPU_FORMS_H
 #define FLUX1_OPS_CPU_FORMS_H
 
+#include "base/file_map.h"
 #include "ops/cpu/cpu.h"
 
 /* Whether some of it is made by a function (DTYPE_COMPUTED). */
@@ -31,8 +32,9 @@ flux1_status cpu_form_pack_slice(const cpu_weight *w, unsigned char *out, flux1_
  * has no form. */
 void cpu_forms_point(cpu_block *b, const unsigned char *data, bool bf16);
 
-/* The files' pages behind it leave this process's memory, so that the next stage's take their place instead of being
- * added. They stay in the page cache while nobody wants its memory, and what is used again is found there. */
-void cpu_let_pages_go(const weight_recipe *r);
+/* Gathers the files' pages behind it (file_map_gathered), to leave this process's memory, so that the next stage's take
+ * their place instead of being added. They stay in the page cache while nobody wants its memory, and what is used again
+ * is found there. */
+void cpu_gather_pages(const weight_recipe *r, file_map_range *unneeded);
 
 #endif

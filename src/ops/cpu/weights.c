@@ -114,12 +114,14 @@ void cpu_block_destroy(ops *base, block *head)
 /* All blocks': around a fault the kernel may map 2 MiB, so that a weight's pages are those of its neighbours too. */
 static void let_all_pages_go(const cpu_ops *o)
 {
+    file_map_range unneeded = {0};
     for (const cpu_block *b = o->blocks; b; b = b->next)
         for (const cpu_weight *w = b->weights; w; w = w->next) {
-            cpu_let_pages_go(&w->recipe);
+            cpu_gather_pages(&w->recipe, &unneeded);
             if (w->head.has_bias)
-                cpu_let_pages_go(&w->bias_recipe);
+                cpu_gather_pages(&w->bias_recipe, &unneeded);
         }
+    file_map_gathered(&unneeded);
 }
 
 /* Where memory is short, the arena's pages are given back too. */
