@@ -5,14 +5,14 @@ add_library(support_failing STATIC support/failing.c)
 target_include_directories(support_failing PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(support_failing PUBLIC module_base PkgConfig::CMOCKA)
 target_link_options(support_failing INTERFACE ${wrap_malloc} ${wrap_aligned} -Wl,--wrap=strdup)
-foreach(program base_test_allocation weights_test_allocation weights_test_cache weights_test_prepared text_test_allocation pipeline_test_allocation pipeline_test_again
+foreach(program base_test_allocation weights_test_allocation weights_test_small_cache weights_test_prepared text_test_allocation pipeline_test_allocation pipeline_test_again
         pipeline_test_prepared tools_test_allocation)
   target_link_libraries(${program} PRIVATE support_failing)
 endforeach()
 if(FLUX1_HAS_SERVE)
   target_link_libraries(server_test_history PRIVATE support_failing)
 endif()
-foreach(program weights_test_cache weights_test_prepared)
+foreach(program weights_test_small_cache weights_test_prepared)
   target_link_options(${program} PRIVATE -Wl,--wrap=rename) # they also die before a rename
 endforeach()
 target_link_options(pipeline_test_again PRIVATE -Wl,--wrap=ops_begin) # it also disturbs operations

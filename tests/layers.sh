@@ -12,7 +12,7 @@ set -eu
 blind='
 tensor    ^base/(file|json)[.]h$ -
 text      ^(tensor|weights)/     -
-ops       ^(weights/|base/json)  ^weights/(recipe|cache)[.]h$
+ops       ^(weights/|base/json)  ^weights/(recipe|small_cache)[.]h$
 mesh      ^ops/.*/               -
 model     ^(ops|mesh)/           ^(ops/ops|mesh/mesh)[.]h$
 pipeline  ^ops/.*/|getopt        -
@@ -96,7 +96,7 @@ self_test() {
     [ -z "$(check "$dir")" ] || { echo "self-test: a permitted include was refused"; check "$dir"; exit 1; }
     expected=0
     for bad in include/flux1.h:base/status.h src/base/a.c:tensor/tensor.h src/ops/ref/b.c:mesh/mesh.h src/model/c.c:pipeline/run.h \
-        src/image/d.c:tensor/tensor.h src/fetch/d.c:weights/cache.h src/pipeline/v.c:fetch/fetch.h src/base/w.c:fetch/url.h src/cli/e.c:pipeline/run.h src/cli/f.c:image/png.h src/model/g.c:image/png.h src/model/h.c:vae.h \
+        src/image/d.c:tensor/tensor.h src/fetch/d.c:weights/small_cache.h src/pipeline/v.c:fetch/fetch.h src/base/w.c:fetch/url.h src/cli/e.c:pipeline/run.h src/cli/f.c:image/png.h src/model/g.c:image/png.h src/model/h.c:vae.h \
         src/base/i.c:nowhere/x.h src/pipeline/j.c:tools/peak.h src/cli/k.c:tools/peak.h src/ops/cuda/l.cu:model/dit.h src/tensor/m.c:base/file.h \
         src/text/n.c:tensor/tensor.h src/text/o.h:weights/store.h src/ops/ref/p.c:weights/store.h src/model/q.c:ops/cuda/cuda.h \
         src/model/r.c:mesh/comm.h src/server/x.c:cli/cli.h src/server/y.c:image/png.h src/tools/z.c:server/server.h src/tools/s.c:ops/cpu/cpu.h src/mesh/t.c:ops/cuda/link.h; do

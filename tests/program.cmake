@@ -71,8 +71,8 @@ foreach(script
     cli/pictures.sh
     cli/processes.sh
     cli/pull.sh
-    cli/recording.sh
     cli/readme.sh
+    cli/recording.sh
     cli/run.sh
     cli/serve.sh
     cli/terminal.sh

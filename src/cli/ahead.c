@@ -31,7 +31,7 @@ flux1_stage ahead_from(const flux1_context_info *info)
     return info->runs_ahead && !info->encoders_apart ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
 }
 
-static void plan(ahead *a, const session *s)
+static void plan(ahead *a, const shared_model *s)
 {
     a->planned = true;
     a->enabled = ahead_pays(s->opt, &s->info);
@@ -39,7 +39,7 @@ static void plan(ahead *a, const session *s)
 }
 
 /* With several pictures it waits for the last one's decoding: earlier, each picture allocates again. */
-bool ahead_is_time(ahead *a, const session *s, const flux1_progress *now)
+bool ahead_is_time(ahead *a, const shared_model *s, const flux1_progress *now)
 {
     if (!a->planned)
         plan(a, s);
@@ -47,7 +47,7 @@ bool ahead_is_time(ahead *a, const session *s, const flux1_progress *now)
            (now->stage != FLUX1_STAGE_DECODE || now->image + 1 >= now->images);
 }
 
-void ahead_start(ahead *a, const session *s, const options *next)
+void ahead_start(ahead *a, const shared_model *s, const options *next)
 {
     if (!a->context && open_silent_context(s->opt, &a->context) != FLUX1_OK) {
         a->enabled = false;

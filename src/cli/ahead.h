@@ -3,7 +3,7 @@
 #ifndef FLUX1_CLI_AHEAD_H
 #define FLUX1_CLI_AHEAD_H
 
-#include "cli/session.h"
+#include "cli/shared_model.h"
 
 #include <pthread.h>
 
@@ -24,9 +24,9 @@ typedef struct ahead {
 } ahead;
 
 /* Whether it is time to start, by the progress of the current request. */
-bool ahead_is_time(ahead *a, const session *s, const flux1_progress *now);
+bool ahead_is_time(ahead *a, const shared_model *s, const flux1_progress *now);
 /* next: the next line's options, good until ahead_finish. */
-void ahead_start(ahead *a, const session *s, const options *next);
+void ahead_start(ahead *a, const shared_model *s, const options *next);
 /* Waits for what was started, if anything was. The caller frees the texts; NULL: the request encodes again, and reports
  * the error. */
 void ahead_finish(ahead *a, flux1_text **text, flux1_text **negative_text);

@@ -58,7 +58,7 @@ typedef struct job {
 
 typedef struct batch {
     const options *opt;
-    session session;
+    shared_model shared;
     lines lines;
     job *current, *next;
     bool json, any, ended; /* the lines are JSON; there was one; there are no more */
@@ -318,11 +318,11 @@ static void read_next(batch *b, bool wait)
 static void start_ahead(void *user, const flux1_progress *now)
 {
     batch *b = user;
-    if (!ahead_is_time(&b->ahead, &b->session, now))
+    if (!ahead_is_time(&b->ahead, &b->shared, now))
         return;
     read_next(b, false);
     if (b->next && !b->next->invalid && !b->next->text && b->next->opt.loras == 0)
-        ahead_start(&b->ahead, &b->session, &b->next->opt);
+        ahead_start(&b->ahead, &b->shared, &b->next->opt);
 }
 
 /* ---- all of them ---- */
@@ -386,7 +386,7 @@ static int run_current(batch *b)
     }
     console_subject(t->subject);
     console_collect(&t->error);
-    status = request_run(&b->session, &t->opt,
+    status = request_run(&b->shared, &t->opt,
                          &(request_hooks){.text = t->text,
                                           .negative_text = t->negative_text,
                                           .progress = start_ahead,
@@ -430,19 +430,19 @@ static void run_lines(batch *b)
         b->current = b->next;
         b->next = NULL;
         int last = run_current(b);
-        const bool lost = last == EXIT_FAILED && lost_process(b->session.context);
+        const bool lost = last == EXIT_FAILED && lost_process(b->shared.context);
         if (last != EXIT_DONE)
-            b->status = b->session.failed ? last : EXIT_FAILED;
-        over = was_interrupted() || b->session.failed || lost;
+            b->status = b->shared.failed ? last : EXIT_FAILED;
+        over = was_interrupted() || b->shared.failed || lost;
         if (finish_output(EXIT_DONE) != EXIT_DONE) {
             b->status = EXIT_FAILED;
             over = true;
-        } else if ((b->session.failed || lost) && answers(b) && !was_interrupted())
+        } else if ((b->shared.failed || lost) && answers(b) && !was_interrupted())
             answer_rest(b, &b->current->error);
         if (last == EXIT_INTERRUPTED)
             b->status = last;
         else if (was_interrupted() && !lost) /* between two requests: not reported yet */
-            b->status = report(b->session.context, FLUX1_ERR_CANCELLED);
+            b->status = report(b->shared.context, FLUX1_ERR_CANCELLED);
         free_job(b->current);
         b->current = NULL;
         b->ended = b->ended || over;
@@ -451,16 +451,16 @@ static void run_lines(batch *b)
 
 int batch_run(const options *opt)
 {
-    batch b = {.opt = opt, .session = {.opt = opt}, .json = opt->values[OPT_JSONL].given};
+    batch b = {.opt = opt, .shared = {.opt = opt}, .json = opt->values[OPT_JSONL].given};
     if (!options_fit(opt))
         return EXIT_USAGE;
     int status = b.json ? EXIT_DONE : request_check(opt); /* a line of JSON may have others */
-    status = status == EXIT_DONE ? session_join(&b.session) : status;
+    status = status == EXIT_DONE ? shared_model_join(&b.shared) : status;
     if (status == EXIT_DONE && (b.json || lines_open(&b.lines, opt->values[OPT_PROMPTS].text))) {
         lines_tell_waiting(&b.lines, b.json ? "requests, a JSON object a line," : "prompts, one a line,");
         run_lines(&b);
         if (was_interrupted() && b.status == EXIT_DONE) /* while waiting for a line */
-            b.status = report(b.session.context, FLUX1_ERR_CANCELLED);
+            b.status = report(b.shared.context, FLUX1_ERR_CANCELLED);
         if (!b.json && b.lines.ended && !b.any && b.status == EXIT_DONE) {
             print_error("%s: there is no prompt in it", lines_name(&b.lines));
             b.status = EXIT_FAILED;
@@ -472,6 +472,6 @@ int batch_run(const options *opt)
     lines_free(&b.lines);
     ahead_free(&b.ahead);
     taken_free(&b.taken);
-    session_close(&b.session);
+    shared_model_close(&b.shared);
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "cli/output.h"
-#include "cli/session.h"
+#include "cli/shared_model.h"
 
 /* Opens a file of latents, within --max-memory; initial: as in flux1_latents_open. Prints an error on failure; returns
  * the exit status. */

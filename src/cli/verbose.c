@@ -16,7 +16,7 @@ static const char *bytes_of(const json_value *object, const char *key, amount ou
     return format_bytes(out, sizeof(amount), json_number_value(json_object_get(object, key)));
 }
 
-static void tell_device(const session *s)
+static void tell_device(const shared_model *s)
 {
     const flux1_context_info *info = &s->info;
     amount host, own;
@@ -66,7 +66,7 @@ static void tell_plan(const json_value *request)
 }
 
 /* The description that flux1 info prints; NULL where it cannot be made. */
-static json_value *describe(const session *s, const flux1_model_parts *parts)
+static json_value *describe(const shared_model *s, const flux1_model_parts *parts)
 {
     flux1_generate_params request;
     json_value *root = NULL;
@@ -83,7 +83,7 @@ static json_value *describe(const session *s, const flux1_model_parts *parts)
 }
 
 /* What is wrong with adapters, and where they are, the run itself says. */
-static void tell_model(const session *s, const flux1_model_parts *parts)
+static void tell_model(const shared_model *s, const flux1_model_parts *parts)
 {
     console_mute(true);
     json_value *root = describe(s, parts);
@@ -95,7 +95,7 @@ static void tell_model(const session *s, const flux1_model_parts *parts)
     json_free(root);
 }
 
-void verbose_tell(const session *s, const flux1_model_parts *parts)
+void verbose_tell(const shared_model *s, const flux1_model_parts *parts)
 {
     tell_device(s);
     if (launcher_processes() == 1) /* the plan of several would be an order to all */

@@ -39,15 +39,14 @@ static void add_segment(session *s, const char *mark, size_t mark_bytes, const b
 }
 
 /* Everything that may longjmp; no local is changed after setjmp. */
-static int compress(session *s, int width, int height, const uint8_t *rgb, int quality, const builder *exif,
-                    const builder *xmp)
+static int compress(session *s, const rgb_pixels *p, int quality, const builder *exif, const builder *xmp)
 {
     if (setjmp(s->back))
         return s->errors.msg_code;
     jpeg_create_compress(&s->jpeg);
     jpeg_mem_dest(&s->jpeg, &s->bytes, &s->size);
-    s->jpeg.image_width = (JDIMENSION)width;
-    s->jpeg.image_height = (JDIMENSION)height;
+    s->jpeg.image_width = (JDIMENSION)p->width;
+    s->jpeg.image_height = (JDIMENSION)p->height;
     s->jpeg.input_components = 3;
     s->jpeg.in_color_space = JCS_RGB;
     jpeg_set_defaults(&s->jpeg);
@@ -59,15 +58,15 @@ static int compress(session *s, int width, int height, const uint8_t *rgb, int q
     add_segment(s, "Exif\0", 6, exif);
     add_segment(s, "http://ns.adobe.com/xap/1.0/", 29, xmp);
     while (s->jpeg.next_scanline < s->jpeg.image_height) {
-        JSAMPROW row = (JSAMPROW)(uintptr_t)(rgb + (size_t)s->jpeg.next_scanline * 3u * (size_t)width);
+        JSAMPROW row = (JSAMPROW)(uintptr_t)(p->rgb + (size_t)s->jpeg.next_scanline * 3u * (size_t)p->width);
         jpeg_write_scanlines(&s->jpeg, &row, 1);
     }
     jpeg_finish_compress(&s->jpeg);
     return 0;
 }
 
-flux1_status jpeg_encode(const char *name, int width, int height, const uint8_t *rgb, int quality, const builder *exif,
-                         const builder *xmp, builder *out, flux1_error *err)
+flux1_status jpeg_encode(const char *name, const rgb_pixels *p, int quality, const builder *exif, const builder *xmp,
+                         builder *out, flux1_error *err)
 {
     session *s = calloc(1, sizeof *s);
     flux1_status st = FLUX1_OK;
@@ -76,7 +75,7 @@ flux1_status jpeg_encode(const char *name, int width, int height, const uint8_t 
     s->jpeg.err = jpeg_std_error(&s->errors);
     s->errors.error_exit = on_error;
     s->errors.output_message = on_message;
-    const int fault = compress(s, width, height, rgb, quality, exif, xmp);
+    const int fault = compress(s, p, quality, exif, xmp);
     if (fault == JERR_OUT_OF_MEMORY)
         st = error_oom(err, 0, name);
     else if (fault) {

@@ -45,12 +45,12 @@ flux1_status picture_check(picture_format format, int width, int height, const c
     return FLUX1_OK;
 }
 
-static flux1_status encode_png(const char *name, int width, int height, const uint8_t *rgb, const picture_texts *t,
-                               builder *out, flux1_error *err)
+static flux1_status encode_png(const char *name, const rgb_pixels *p, const picture_texts *t, builder *out,
+                               flux1_error *err)
 {
     builder xmp = {0};
     if (!t)
-        return png_encode(name, width, height, rgb, NULL, 0, out, err);
+        return png_encode(name, p, NULL, 0, out, err);
     xmp_add(&xmp, t->software, NULL); /* the request has a chunk of its own */
     image_text texts[3];
     int count = 0;
@@ -59,14 +59,13 @@ static flux1_status encode_png(const char *name, int width, int height, const ui
     if (t->json)
         texts[count++] = (image_text){"flux1", t->json};
     texts[count++] = (image_text){"XML:com.adobe.xmp", xmp.text ? xmp.text : ""};
-    flux1_status st =
-        xmp.failed ? error_oom(err, 0, name) : png_encode(name, width, height, rgb, texts, count, out, err);
+    flux1_status st = xmp.failed ? error_oom(err, 0, name) : png_encode(name, p, texts, count, out, err);
     builder_free(&xmp);
     return st;
 }
 
-typedef flux1_status encode_fn(const char *name, int width, int height, const uint8_t *rgb, int quality,
-                               const builder *exif, const builder *xmp, builder *out, flux1_error *err);
+typedef flux1_status encode_fn(const char *name, const rgb_pixels *p, int quality, const builder *exif,
+                               const builder *xmp, builder *out, flux1_error *err);
 
 static encode_fn *const encoders[PICTURE_FORMAT_COUNT] = {
     [PICTURE_PNG] = NULL, /* encode_png */
@@ -105,18 +104,19 @@ static const char *repaired(const char *text, builder *b)
     return text ? b->text : NULL;
 }
 
-static flux1_status encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                           int quality, const picture_texts *texts, builder *out, unsigned *left_out, flux1_error *err)
+static flux1_status encode(const char *name, const rgb_pixels *p, const picture_coding *how, builder *out,
+                           unsigned *left_out, flux1_error *err)
 {
     builder exif = {0}, xmp = {0};
     *left_out = 0;
-    if (format == PICTURE_PNG)
-        return encode_png(name, width, height, rgb, texts, out, err);
-    if (texts)
-        *left_out = make_blocks(texts, format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
-    flux1_status st = exif.failed || xmp.failed ? error_oom(err, 0, name)
-                                                : encoders[format](name, width, height, rgb, quality,
-                                                                   texts ? &exif : NULL, texts ? &xmp : NULL, out, err);
+    if (how->format == PICTURE_PNG)
+        return encode_png(name, p, how->texts, out, err);
+    if (how->texts)
+        *left_out = make_blocks(how->texts, how->format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
+    flux1_status st = exif.failed || xmp.failed
+                          ? error_oom(err, 0, name)
+                          : encoders[how->format](name, p, how->quality, how->texts ? &exif : NULL,
+                                                  how->texts ? &xmp : NULL, out, err);
     builder_free(&exif);
     builder_free(&xmp);
     if (st == FLUX1_OK && out->failed)
@@ -124,20 +124,24 @@ static flux1_status encode(picture_format format, const char *name, int width, i
     return st;
 }
 
-flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                            int quality, const picture_texts *texts, builder *out, unsigned *left_out, flux1_error *err)
+flux1_status picture_encode(const char *name, const rgb_pixels *p, const picture_coding *how, builder *out,
+                            unsigned *left_out, flux1_error *err)
 {
     builder parameters = {0}, json = {0};
     picture_texts good;
+    picture_coding with = *how;
     unsigned left = 0;
-    TRY(picture_check(format, width, height, name, err));
-    if (width < 1 || height < 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
-    if (texts)
-        good = (picture_texts){repaired(texts->parameters, &parameters), repaired(texts->json, &json), texts->software};
-    const flux1_status st = parameters.failed || json.failed ? error_oom(err, 0, name)
-                                                             : encode(format, name, width, height, rgb, quality,
-                                                                      texts ? &good : NULL, out, &left, err);
+    TRY(picture_check(how->format, p->width, p->height, name, err));
+    if (p->width < 1 || p->height < 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, p->width,
+                         p->height);
+    if (how->texts) {
+        good = (picture_texts){repaired(how->texts->parameters, &parameters), repaired(how->texts->json, &json),
+                               how->texts->software};
+        with.texts = &good;
+    }
+    const flux1_status st =
+        parameters.failed || json.failed ? error_oom(err, 0, name) : encode(name, p, &with, out, &left, err);
     builder_free(&parameters);
     builder_free(&json);
     if (left_out)

@@ -4,8 +4,7 @@
 #define FLUX1_IMAGE_PICTURE_H
 
 #include "base/builder.h"
-
-#include <stdint.h>
+#include "image/pixels.h"
 
 typedef enum picture_format { PICTURE_PNG, PICTURE_JPEG, PICTURE_WEBP, PICTURE_FORMAT_COUNT } picture_format;
 
@@ -26,13 +25,17 @@ typedef struct picture_texts {
 /* Texts that a picture has no room for. */
 enum { PICTURE_LEFT_PARAMETERS = 1, PICTURE_LEFT_JSON = 2 };
 
-/* Adds rgb (3·width·height bytes) to *out. quality: 1 to 100, of JPEG and WebP (100: lossless). texts: NULL for none;
- * otherwise PNG carries them as text chunks, JPEG and WebP as EXIF and XMP, and each has IPTC's mark of a generated
- * picture. A JPEG holds 64 KiB of each text (of parameters as UTF-16): one that takes more is left out, and
- * *left_out (may be NULL) says which of them, 0 for none. `name` is for messages. As picture_check, and
+typedef struct picture_coding {
+    picture_format format;
+    int quality;                /* 1 to 100, of JPEG and WebP (100: a WebP without loss) */
+    const picture_texts *texts; /* NULL: none. PNG carries them as text chunks, JPEG and WebP as EXIF and XMP; with them
+                                   comes IPTC's mark of a generated picture */
+} picture_coding;
+
+/* Adds the picture to *out. A JPEG holds 64 KiB of each text (of parameters as UTF-16): one that takes more is left
+ * out, and *left_out (may be NULL) says which of them, 0 for none. `name` is for messages. As picture_check, and
  * FLUX1_ERR_ARGUMENT, FLUX1_ERR_MEMORY. */
-flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                            int quality, const picture_texts *texts, builder *out, unsigned *left_out,
-                            flux1_error *err);
+flux1_status picture_encode(const char *name, const rgb_pixels *p, const picture_coding *how, builder *out,
+                            unsigned *left_out, flux1_error *err);
 
 #endif

@@ -20,10 +20,10 @@ typedef struct session {
     flux1_status st;
     png_structp png;
     png_infop info;
-    builder *out;          /* writing */
-    const uint8_t *source; /* writing: the whole picture */
-    png_text *texts;       /* writing: what png_set_text is given */
-    char **latin1;         /* writing: texts converted for tEXt */
+    builder *out;             /* writing */
+    const rgb_pixels *source; /* writing */
+    png_text *texts;          /* writing: what png_set_text is given */
+    char **latin1;            /* writing: texts converted for tEXt */
     size_t text_count;
     file_map map;                      /* reading */
     size_t position, chunk, chunk_end; /* reading: the next byte; where the chunk of the last one begins and ends */
@@ -100,8 +100,7 @@ static void session_end(session *s)
     file_map_close(&s->map);
 }
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void write_bytes(png_structp png, png_bytep bytes, size_t count)
 {
@@ -162,35 +161,37 @@ static flux1_status prepare_texts(session *s, const image_text *texts, size_t co
 }
 
 /* Everything that may longjmp; no local is changed after setjmp. */
-static flux1_status write_through(session *s, int width, int height)
+static flux1_status write_through(session *s)
 {
+    const rgb_pixels *p = s->source;
     if (setjmp(png_jmpbuf(s->png)))
         return s->st;
     png_set_write_fn(s->png, s, write_bytes, flush_bytes);
     png_set_user_limits(s->png, 0x7fffffff, 0x7fffffff);
-    png_set_IHDR(s->png, s->info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(s->png, s->info, (png_uint_32)p->width, (png_uint_32)p->height, 8, PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_set_sRGB(s->png, s->info, PNG_sRGB_INTENT_PERCEPTUAL);
     if (s->text_count > 0)
         png_set_text(s->png, s->info, s->texts, (int)s->text_count);
     if (s->out_of_memory)
         png_error(s->png, "out of memory"); /* png_set_text only warns */
     png_write_info(s->png, s->info);
-    for (int y = 0; y < height; y++)
-        png_write_row(s->png, s->source + (size_t)y * 3u * (size_t)width);
+    for (int y = 0; y < p->height; y++)
+        png_write_row(s->png, p->rgb + (size_t)y * 3u * (size_t)p->width);
     png_write_end(s->png, s->info);
     return FLUX1_OK;
 }
 
-flux1_status png_encode(const char *name, int width, int height, const uint8_t *rgb, const image_text *texts,
-                        size_t text_count, builder *out, flux1_error *err)
+flux1_status png_encode(const char *name, const rgb_pixels *p, const image_text *texts, size_t text_count, builder *out,
+                        flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
-    session s = {.path = name, .err = err, .source = rgb, .out = out};
+    session s = {.path = name, .err = err, .source = p, .out = out};
     size_t bytes;
-    if (width < 1 || height < 1 || !size_mul((size_t)width, 3, &bytes) || !size_mul(bytes, (size_t)height, &bytes))
-        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
-
+    if (p->width < 1 || p->height < 1 || !size_mul((size_t)p->width, 3, &bytes) ||
+        !size_mul(bytes, (size_t)p->height, &bytes))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, p->width,
+                         p->height);
     TRY_CLEANUP(prepare_texts(&s, texts, text_count));
     s.png =
         png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &s, on_error, on_warning, &s, session_malloc, session_free);
@@ -198,14 +199,13 @@ flux1_status png_encode(const char *name, int width, int height, const uint8_t *
         st = error_oom(err, 0, name);
         goto cleanup;
     }
-    st = write_through(&s, width, height);
+    st = write_through(&s);
 cleanup:
     session_end(&s);
     return st;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 enum { SIGNATURE_BYTES = 8 };
 

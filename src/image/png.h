@@ -1,8 +1,9 @@
-/* PNG, 8-bit RGB, through libpng: written completely or not at all, with text chunks, and read back. */
+/* PNG, 8-bit RGB, through libpng, with text chunks: written; of a file its texts are read. */
 #ifndef FLUX1_IMAGE_PNG_H
 #define FLUX1_IMAGE_PNG_H
 
 #include "base/builder.h"
+#include "image/pixels.h"
 #include "image/png_lost.h"
 
 /* One text of a PNG. Both strings are UTF-8; a keyword has 1 to 79 printable Latin-1 characters (PNG, 11.3.3). */
@@ -11,11 +12,10 @@ typedef struct image_text {
     const char *text;
 } image_text;
 
-/* Adds rgb (3·width·height bytes, rows from the top) to *out as a PNG. Each text becomes a tEXt chunk if it fits
- * Latin-1, otherwise iTXt. Width and height are 1 to 2³¹ − 1. `name` is for messages. FLUX1_ERR_ARGUMENT if a text is
- * not UTF-8; FLUX1_ERR_MEMORY. */
-flux1_status png_encode(const char *name, int width, int height, const uint8_t *rgb, const image_text *texts,
-                        size_t text_count, builder *out, flux1_error *err);
+/* Adds the picture to *out as a PNG. Each text becomes a tEXt chunk if it fits Latin-1, otherwise iTXt. Width and
+ * height are 1 to 2³¹ − 1. `name` is for messages. FLUX1_ERR_ARGUMENT if a text is not UTF-8; FLUX1_ERR_MEMORY. */
+flux1_status png_encode(const char *name, const rgb_pixels *p, const image_text *texts, size_t text_count, builder *out,
+                        flux1_error *err);
 
 /* What a file says of its picture, texts as UTF-8. All memory is its own: png_picture_free. */
 typedef struct png_picture {

@@ -20,14 +20,15 @@ static WebPMuxError assemble(const WebPData *picture, const builder *exif, const
     return e;
 }
 
-flux1_status webp_encode(const char *name, int width, int height, const uint8_t *rgb, int quality, const builder *exif,
-                         const builder *xmp, builder *out, flux1_error *err)
+flux1_status webp_encode(const char *name, const rgb_pixels *p, int quality, const builder *exif, const builder *xmp,
+                         builder *out, flux1_error *err)
 {
     WebPData picture, file;
     uint8_t *coded = NULL;
     WebPDataInit(&file);
-    const size_t size = quality == 100 ? WebPEncodeLosslessRGB(rgb, width, height, 3 * width, &coded)
-                                       : WebPEncodeRGB(rgb, width, height, 3 * width, (float)quality, &coded);
+    const size_t size = quality == 100
+                            ? WebPEncodeLosslessRGB(p->rgb, p->width, p->height, 3 * p->width, &coded)
+                            : WebPEncodeRGB(p->rgb, p->width, p->height, 3 * p->width, (float)quality, &coded);
     if (size == 0) /* its sizes were checked: there is no other reason left */
         return error_oom(err, 0, name);
     picture = (WebPData){coded, size};

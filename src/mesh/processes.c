@@ -1,89 +1,23 @@
 /* The protocol between the leader and its followers. A follower speaks to the leader only; the leader passes on what
  * concerns all. `epoch` counts the agreements so far, so that a late word on an earlier order is recognised. */
-#include "mesh/processes.h"
+#include "mesh/processes_state.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
-#include "mesh/control.h"
-#include "mesh/span.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, RANKS_MAX = 1024, WHO_MAX = 160, THREADS_MAX = 4096 };
+enum { RANKS_MAX = 1024 };
 enum { TAG_GENERATION = 1 << 22, TAG_KIND = 1 << 20, TAG_FROM = 1 << 10, TAGS = 1 << 23 };
-enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE, FRAME_CLOCK };
 enum { CLOCK_TRIPS = 16 };
-
-/* The first that processes tell each other, before they know each other's versions: this layout never changes. */
-typedef struct greeting {
-    char host[64], version[64];
-    int64_t pid;
-    uint64_t memory;
-    control_address address; /* the leader's */
-    char more[192];          /* of a long version */
-    int32_t cores, threads;
-    uint8_t later[56];
-} greeting;
 
 /* How an order went for one process, and for all. As it is sent, the counts and the message follow. */
 typedef struct verdict {
     uint64_t epoch;
     int32_t status, origin; /* origin: of a failure, the process */
 } verdict;
-
-typedef struct vote {
-    bool in;
-    flux1_status status;
-    char *message;
-    uint64_t *sent; /* [count] messages, to each process */
-} vote;
-
-/* "What time is it?" is sent with a number only, and comes back with the time. */
-typedef struct clock_frame {
-    uint64_t number;
-    double time; /* clock_seconds */
-} clock_frame;
-
-typedef struct order {
-    struct order *next;
-    size_t size;
-    unsigned char bytes[];
-} order;
-
-struct processes {
-    int count, index, ranks;
-    process_info *info; /* [count] */
-    engine *engine;     /* NULL once it is closed, while the others may still say something */
-    control *control;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    order *orders, **orders_end, *current;
-    bool over, *left;        /* [count]: has said goodbye */
-    uint64_t epoch, aborted; /* aborted: the epoch that was, plus 1; 0: none */
-    unsigned generation;
-    bool failed; /* the order at hand has; until the next */
-    flux1_status status;
-    int origin;
-    char message[FLUX1_MESSAGE_MAX];
-    uint64_t *expected; /* [count] messages, of each process */
-    vote *votes;        /* the leader's: [count] */
-    int voted, first;   /* first: who failed first; −1: nobody */
-    bool gone;
-    int lost; /* the process that is; −1: none, or it is not known here */
-    char sentence[FLUX1_MESSAGE_MAX];
-    char *stage[2];
-    clock_frame asked;  /* the leader's: when it was asked last */
-    int asked_who;      /* −1: the answer is there */
-    double heard, told; /* the answer: when it came, and what it says */
-    bool alike;         /* all processes have failed to open in the same way: MPI ends as it should */
-    atomic_int *cancel; /* processes_cancels'; may be NULL */
-};
 
 int processes_count(const processes *p) { return p->count; }
 int processes_index(const processes *p) { return p->index; }
@@ -117,8 +51,7 @@ flux1_status processes_spread(processes *p, int ranks, flux1_error *err)
     return FLUX1_OK;
 }
 
-/* "rank 2 (process 1 on host b)" */
-static void name_process(const processes *p, int index, char who[WHO_MAX])
+void processes_name(const processes *p, int index, char who[WHO_MAX])
 {
     int first, count;
     processes_ranks(p, index, p->ranks, &first, &count);
@@ -141,8 +74,7 @@ static void cancel_locked(processes *p)
         atomic_store_explicit(p->cancel, 1, memory_order_relaxed);
 }
 
-/* Nothing works any more. The leader may be at work on its own, and says at its next order what has happened. */
-static void break_locked(processes *p, const char *sentence)
+void processes_break_locked(processes *p, const char *sentence)
 {
     if (p->gone)
         return;
@@ -210,16 +142,16 @@ void processes_abort(processes *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-static void wire_failed(void *arg, const char *why)
+void processes_wire_failed(void *arg, const char *why)
 {
     processes *p = arg;
     char sentence[WIRE_WHY + WHO_MAX], who[WHO_MAX];
     pthread_mutex_lock(&p->lock);
-    name_process(p, p->index, who);
+    processes_name(p, p->index, who);
     snprintf(sentence, sizeof sentence, "%s cannot exchange data any more: %s", who, why);
     if (p->index > 0 && p->control && !p->gone)
         control_send(p->control, 0, FRAME_GONE, sentence, strlen(sentence));
-    break_locked(p, sentence);
+    processes_break_locked(p, sentence);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -282,7 +214,7 @@ static void count_votes_locked(processes *p)
             p->expected[from] = p->votes[from].sent[to];
         unsigned char *frame = to ? pack(&v, p->expected, p->count, message, &size) : NULL;
         if (to && (!frame || !control_send(p->control, to, FRAME_OUTCOME, frame, size)))
-            break_locked(p, "the leading process is out of memory for an agreement");
+            processes_break_locked(p, "the leading process is out of memory for an agreement");
         free(frame);
     }
     for (int from = 0; from < p->count; from++)
@@ -314,7 +246,7 @@ static flux1_status send_vote(processes *p, flux1_status mine, const char *messa
     uint64_t *sent = calloc((size_t)p->count, sizeof *sent);
     unsigned char *frame = NULL;
     if (!sent) {
-        wire_failed(p, "out of memory for an agreement");
+        processes_wire_failed(p, "out of memory for an agreement");
         return error_oom(err, 0, "an agreement of processes");
     }
     flux1_status st = FLUX1_OK;
@@ -334,7 +266,7 @@ static flux1_status send_vote(processes *p, flux1_status mine, const char *messa
     bool lost = st == FLUX1_ERR_MEMORY;
     pthread_mutex_unlock(&p->lock);
     if (lost)
-        wire_failed(p, "out of memory for an agreement");
+        processes_wire_failed(p, "out of memory for an agreement");
     free(frame);
     free(sent);
     return st;
@@ -348,7 +280,7 @@ static flux1_status tell_locked(const processes *p, flux1_error *err)
         return FLUX1_OK;
     if (p->origin == p->index)
         return error_set(err, p->status, "%s", p->message);
-    name_process(p, p->origin, who);
+    processes_name(p, p->origin, who);
     return error_set(err, p->status, "%s: %s", who, p->message);
 }
 
@@ -411,17 +343,17 @@ static void sentence_locked(processes *p, const void *bytes, size_t size)
     size_t n = size < sizeof sentence ? size : sizeof sentence - 1;
     memcpy(sentence, bytes, n);
     sentence[n] = '\0';
-    break_locked(p, sentence);
+    processes_break_locked(p, sentence);
 }
 
 static void name_and_break_locked(processes *p, int who, const char *cause)
 {
     char sentence[WHO_MAX + 256], name[WHO_MAX];
-    name_process(p, who, name);
+    processes_name(p, who, name);
     snprintf(sentence, sizeof sentence, "%s %s", name, cause);
     if (!p->gone)
         p->lost = who;
-    break_locked(p, sentence);
+    processes_break_locked(p, sentence);
 }
 
 static void take_vote_locked(processes *p, int from, const void *bytes, size_t size)
@@ -430,7 +362,7 @@ static void take_vote_locked(processes *p, int from, const void *bytes, size_t s
     verdict v;
     uint64_t *sent = calloc((size_t)p->count, sizeof *sent);
     if (!sent)
-        break_locked(p, "the leading process is out of memory for an agreement");
+        processes_break_locked(p, "the leading process is out of memory for an agreement");
     else if (!unpack(bytes, size, &v, sent, p->count, message) || v.epoch != p->epoch)
         name_and_break_locked(p, from, "has lost count of the orders");
     else
@@ -552,6 +484,8 @@ static void lost(void *arg, int who, const char *cause)
     pthread_mutex_unlock(&p->lock);
 }
 
+control_events processes_events(processes *p) { return (control_events){.frame = hear, .lost = lost, .arg = p}; }
+
 /* ---- orders ---- */
 
 /* A follower may have heard of its failure before it takes the order. */
@@ -635,213 +569,7 @@ flux1_status processes_clock(processes *p, int index, double *offset, flux1_erro
     return st;
 }
 
-/* ---- open, close ---- */
-
-static void end_engine(processes *p, bool finalize)
-{
-    pthread_mutex_lock(&p->lock);
-    engine *e = p->engine;
-    p->engine = NULL;
-    pthread_mutex_unlock(&p->lock);
-    engine_close(e, finalize, FINALIZE_SECONDS);
-}
-
-static void release(processes *p)
-{
-    for (order *o = p->orders; o;) {
-        order *next = o->next;
-        free(o);
-        o = next;
-    }
-    for (int i = 0; p->votes && i < p->count; i++) {
-        free(p->votes[i].message);
-        free(p->votes[i].sent);
-    }
-    free(p->current);
-    free(p->votes);
-    free(p->expected);
-    free(p->left);
-    free(p->info);
-    free(p->stage[0]);
-    free(p->stage[1]);
-    pthread_cond_destroy(&p->changed);
-    pthread_mutex_destroy(&p->lock);
-    free(p);
-}
-
-static flux1_status create_processes(processes **out, flux1_error *err)
-{
-    processes *p = calloc(1, sizeof *p);
-    if (!p || pthread_mutex_init(&p->lock, NULL) != 0) {
-        free(p);
-        return error_oom(err, sizeof *p, "the processes");
-    }
-    if (pthread_cond_init(&p->changed, NULL) != 0) {
-        pthread_mutex_destroy(&p->lock);
-        free(p);
-        return error_oom(err, sizeof *p, "the processes");
-    }
-    p->orders_end = &p->orders;
-    p->first = -1;
-    p->lost = -1;
-    p->asked_who = -1;
-    *out = p;
-    return FLUX1_OK;
-}
-
-static flux1_status make_room(processes *p, flux1_error *err)
-{
-    size_t n = (size_t)p->count;
-    p->info = calloc(n, sizeof *p->info);
-    p->left = calloc(n, sizeof *p->left);
-    p->expected = calloc(n, sizeof *p->expected);
-    p->votes = calloc(n, sizeof *p->votes);
-    p->stage[0] = malloc(PROCESSES_STAGE);
-    p->stage[1] = malloc(PROCESSES_STAGE);
-    bool ok = p->info && p->left && p->expected && p->votes && p->stage[0] && p->stage[1];
-    for (size_t i = 0; ok && i < n; i++)
-        ok = (p->votes[i].sent = calloc(n, sizeof *p->votes[i].sent)) != NULL;
-    return ok ? FLUX1_OK : error_oom(err, 0, "the processes");
-}
-
-static greeting greeting_of(const process_info *mine)
-{
-    greeting g = {
-        .pid = mine->pid, .memory = mine->memory, .cores = (int32_t)mine->cores, .threads = (int32_t)mine->threads};
-    const size_t length = strnlen(mine->version, sizeof mine->version - 1),
-                 head = length < sizeof g.version ? length : sizeof g.version - 1;
-    snprintf(g.host, sizeof g.host, "%s", mine->host);
-    memcpy(g.version, mine->version, head);
-    memcpy(g.more, mine->version + head, length - head);
-    return g;
-}
-
-static void take_greeting(greeting *g, process_info *to)
-{
-    g->host[sizeof g->host - 1] = g->version[sizeof g->version - 1] = g->more[sizeof g->more - 1] = '\0';
-    *to = (process_info){.pid = (int)g->pid, .memory = g->memory, .cores = g->cores, .threads = g->threads};
-    snprintf(to->host, sizeof to->host, "%s", g->host);
-    snprintf(to->version, sizeof to->version, "%s%s", g->version, g->more);
-}
-
-/* Of the others nothing is believed that could not be. */
-static void share_cores(process_info *p)
-{
-    if (p->threads < 1)
-        p->threads = p->cores > p->on_host ? p->cores / p->on_host : 1;
-    if (p->threads > THREADS_MAX)
-        p->threads = THREADS_MAX;
-}
-
-static void take_greetings(processes *p, greeting *all)
-{
-    for (int i = 0; i < p->count; i++)
-        take_greeting(&all[i], &p->info[i]);
-    for (int i = 0; i < p->count; i++) {
-        for (int j = 0; j < p->count; j++)
-            p->info[i].on_host += strcmp(p->info[i].host, p->info[j].host) == 0;
-        share_cores(&p->info[i]);
-    }
-}
-
-/* On every process the same. */
-static flux1_status compare_versions(const processes *p, flux1_error *err)
-{
-    char one[WHO_MAX], other[WHO_MAX];
-    for (int i = 1; i < p->count; i++)
-        if (strcmp(p->info[i].version, p->info[0].version) != 0) {
-            name_process(p, 0, one);
-            name_process(p, i, other);
-            return error_set(err, FLUX1_ERR_COMM, "%s runs flux1 %s, but %s runs flux1 %s: all must run the same", one,
-                             p->info[0].version, other, p->info[i].version);
-        }
-    return FLUX1_OK;
-}
-
-static flux1_status join(processes *p, const control_address *address, const control_events *events, flux1_error *err)
-{
-    char who[WHO_MAX];
-    int missing;
-    flux1_status st;
-    if (p->index > 0) {
-        name_process(p, 0, who);
-        st = control_connect(address, p->index, events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, START_SECONDS,
-                             &p->control, err);
-        return st == FLUX1_OK ? st : error_prefix(err, "%s does not answer", who);
-    }
-    st = control_wait(p->control, START_SECONDS, &missing, err);
-    if (st == FLUX1_OK)
-        return st;
-    name_process(p, missing, who);
-    error_prefix(err, "%s does not answer", who);
-    pthread_mutex_lock(&p->lock);
-    break_locked(p, err->message);
-    pthread_mutex_unlock(&p->lock);
-    return st;
-}
-
-static flux1_status introduce(processes *p, const process_info *mine, flux1_error *err)
-{
-    const control_events events = {.frame = hear, .lost = lost, .arg = p};
-    greeting hello = greeting_of(mine), *all = calloc((size_t)p->count, sizeof *all);
-    flux1_status st = FLUX1_OK;
-    if (!all)
-        return error_oom(err, 0, "the processes");
-    if (p->index == 0 && p->count > 1)
-        st =
-            control_listen(p->count, &events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, &hello.address, &p->control, err);
-    flux1_status got = engine_gather(p->engine, &hello, all, sizeof hello, START_SECONDS, st == FLUX1_OK ? err : NULL);
-    if (st == FLUX1_OK && (st = got) == FLUX1_OK) {
-        pthread_mutex_lock(&p->lock); /* a process that joins at once may be lost at once, and named */
-        take_greetings(p, all);
-        pthread_mutex_unlock(&p->lock);
-        st = compare_versions(p, err);
-        p->alike = st != FLUX1_OK;
-    }
-    if (st == FLUX1_OK && p->count > 1)
-        st = join(p, &all[0].address, &events, err);
-    free(all);
-    return st;
-}
-
-/* MPI starts once in a process, and not again when it has ended. */
-static flux1_status start_once(flux1_error *err)
-{
-    static atomic_flag started = ATOMIC_FLAG_INIT;
-    if (!atomic_flag_test_and_set(&started))
-        return FLUX1_OK;
-    return error_set(err, FLUX1_ERR_ARGUMENT,
-                     "processes 1: this program has, or had, another context with processes, and MPI starts only once "
-                     "in a program: use that one context for all requests");
-}
-
-flux1_status processes_open(const process_info *mine, processes **out, flux1_error *err)
-{
-    const wire_table *w;
-    processes *p = NULL;
-    TRY(wire_open(&w, err));
-    TRY(create_processes(&p, err));
-    flux1_status st;
-    TRY_CLEANUP(start_once(err));
-    TRY_CLEANUP(engine_open(w, START_SECONDS, wire_failed, p, &p->engine, err));
-    p->count = engine_count(p->engine);
-    p->index = engine_index(p->engine);
-    if (p->count == 1 && processes_launched())
-        TRY_CLEANUP(error_set(err, FLUX1_ERR_UNSUPPORTED,
-                              "the launcher has started several processes, but %s knows of one: start them with Open "
-                              "MPI's mpirun, or srun --mpi=pmix",
-                              w->library()));
-    TRY_CLEANUP(make_room(p, err));
-    TRY_CLEANUP(introduce(p, mine, err));
-    *out = p;
-cleanup:
-    if (st != FLUX1_OK) {
-        end_engine(p, p->alike || p->count == 1);
-        control_close(p->control);
-        release(p);
-    }
-    return st;
-}
+/* ---- what has become of them ---- */
 
 int processes_lost(processes *p)
 {
@@ -857,30 +585,4 @@ bool processes_gone(processes *p)
     bool gone = p->gone;
     pthread_mutex_unlock(&p->lock);
     return gone;
-}
-
-/* The leader waits until all followers have left, so that MPI ends at once everywhere. */
-static bool say_goodbye(processes *p)
-{
-    pthread_mutex_lock(&p->lock);
-    bool told = p->over; /* the follower: by the leader */
-    p->over = true;
-    if (p->count > 1 && !p->gone)
-        control_send(p->control, p->index == 0 ? -1 : 0, FRAME_BYE, NULL, 0);
-    for (int i = 1; p->index == 0 && i < p->count && !p->gone; i++)
-        while (!p->left[i] && !p->gone)
-            pthread_cond_wait(&p->changed, &p->lock);
-    bool orderly = !p->gone && (p->index == 0 || told);
-    pthread_mutex_unlock(&p->lock);
-    return orderly;
-}
-
-void processes_close(processes *p)
-{
-    if (!p)
-        return;
-    bool orderly = say_goodbye(p);
-    end_engine(p, orderly);
-    control_close(p->control);
-    release(p);
 }

@@ -1,4 +1,4 @@
-/* An encoded prompt as an object; text.c encodes it. */
+/* An encoded prompt as an object; stage_text.c encodes it. */
 #include "pipeline/text_to_image.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 
 #include "base/hash.h"
 #include "image/pixels.h"
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -228,7 +228,7 @@ static bool recall(const store *vae, const double settings[PROJECTION_SETTINGS],
 {
     char name[NAME_ROOM], *bytes;
     size_t size;
-    if (!entry_name(vae, settings, name) || !cache_get(name, sizeof *out, &bytes, &size))
+    if (!entry_name(vae, settings, name) || !small_cache_get(name, sizeof *out, &bytes, &size))
         return false;
     const bool whole = size == sizeof *out;
     if (whole)
@@ -257,6 +257,6 @@ const projection *projection_note(projection_place *place, const store *vae, con
     place->known = true;
     pthread_mutex_unlock(&place->lock);
     if (entry_name(vae, settings, name))
-        cache_put(name, p, sizeof *p, NULL); /* without it the next run fits again */
+        small_cache_put(name, p, sizeof *p, NULL); /* without it the next run fits again */
     return &place->projection;
 }

@@ -1,6 +1,6 @@
 /* The linear estimate behind cheap previews: a latent cell's colour as a linear function of its channels, the same for
  * all cells, enlarged to the picture's size. It is fitted to one VAE (preview.c) and kept with the model, and by the
- * identity of the VAE's files also between runs (weights/cache.h). */
+ * identity of the VAE's files also between runs (weights/small_cache.h). */
 #ifndef FLUX1_PIPELINE_PROJECTION_H
 #define FLUX1_PIPELINE_PROJECTION_H
 

@@ -1,5 +1,5 @@
-/* One call of flux1_generate or flux1_generate_many: the requests, the plan, and the work in progress. plan.c fills
- * requests and plan, generate.c runs them. */
+/* One call of flux1_generate or flux1_generate_many: the requests, the plan, and the work in progress. run_plan.c
+ * fills requests and plan, generate.c runs them. */
 #ifndef FLUX1_PIPELINE_RUN_H
 #define FLUX1_PIPELINE_RUN_H
 

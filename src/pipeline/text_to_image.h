@@ -6,7 +6,7 @@
 #include "pipeline/progress.h"
 #include "pipeline/request.h"
 #include "pipeline/tasks.h"
-#include "pipeline/tiles.h"
+#include "pipeline/vae_tiles.h"
 
 /* An encoded prompt. */
 struct flux1_text {

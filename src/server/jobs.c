@@ -1,7 +1,7 @@
 #include "server/jobs.h"
 
 #include "server/failure.h"
-#include "server/plan.h"
+#include "server/job_plan.h"
 
 #include <stddef.h>
 #include <stdlib.h>

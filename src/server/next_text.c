@@ -1,6 +1,6 @@
 #include "server/next_text.h"
 
-#include "server/plan.h"
+#include "server/job_plan.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "server/failure.h"
 #include "server/jobs.h"
-#include "server/plan.h"
+#include "server/job_plan.h"
 #include "server/thumbnail.h"
 
 #include <stdio.h>

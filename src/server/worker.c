@@ -1,6 +1,6 @@
 #include "server/worker.h"
 
-#include "server/plan.h"
+#include "server/job_plan.h"
 #include "server/work.h"
 
 /* The last to end says that no job runs any more. */

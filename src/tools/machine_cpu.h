@@ -11,7 +11,8 @@
 flux1_status machine_measure(flux1_context *c, machine_dtype type, machine *m);
 
 /* The machine "this-cpu", with rates that an earlier run of this program measured here with as many threads
- * (weights/cache.h), else measured now and kept. m->about says what it is: "AMD EPYC 7B13, avx2, 2 threads, f32". */
+ * (weights/small_cache.h), else measured now and kept. m->about says what it is: "AMD EPYC 7B13, avx2, 2 threads, f32".
+ */
 flux1_status machine_kept(flux1_context *c, machine_dtype type, machine *m);
 
 /* The kept one alone; false, and *m as it was, where there is none that counts. */

@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/sysfile.h"
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -92,7 +92,7 @@ bool machine_recall(const flux1_context *c, machine_dtype type, machine *m)
     bool rough, counts = false;
     describe(c, type, &here);
     name_entry(&here, name, sizeof name);
-    if (!cache_get(name, KEPT_MOST, &entry, &bytes))
+    if (!small_cache_get(name, KEPT_MOST, &entry, &bytes))
         return false;
     const char *text = content_of(entry, &rough);
     if (text && json_parse(text, strlen(text), name, &root, NULL) == FLUX1_OK)
@@ -118,7 +118,7 @@ void machine_keep(const flux1_context *c, machine_dtype type, const machine *m)
     builder_format(&w.text, "%lld\n", m->disturbed ? (long long)time(NULL) + ROUGH_SECONDS : 0LL);
     machine_write(&w, &rates);
     if (json_take(&w, "a machine", &text, NULL) == FLUX1_OK)
-        (void)cache_put(name, text, strlen(text), NULL); /* where it fails, it is measured again the next time */
+        (void)small_cache_put(name, text, strlen(text), NULL); /* where it fails, it is measured again the next time */
     free(text);
 }
 

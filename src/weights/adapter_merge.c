@@ -37,29 +37,33 @@ struct adapter_merged {
     share share[]; /* in the order of the requests' adapters */
 };
 
+/* Rows that follow each other in a layer, and in the entry. */
+typedef struct row_places {
+    int64_t layer, entry, rows;
+} row_places;
+
 /* ---- DoRA ---- */
 
-/* W + ΔW of `rows` rows of a layer from `row`, which in the entry are at `at`; delta gets ΔW. */
-static flux1_status changed_rows(const weight_recipe *base, const adapter_change *c, int64_t row, int64_t at,
-                                 int64_t rows, float *changed, float *delta, flux1_error *err)
+/* W + ΔW of whole rows; delta gets ΔW. */
+static flux1_status changed_rows(const weight_recipe *base, const adapter_change *c, row_places at, float *changed,
+                                 float *delta, flux1_error *err)
 {
     const int64_t cols = base->cols;
-    TRY(recipe_decode_rows(base, row, rows, 0, cols, changed, err));
-    TRY(adapter_change_rows(c, at, rows, 0, cols, delta, err));
-    for (int64_t i = 0; i < rows * cols; i++)
+    TRY(recipe_decode_rows(base, at.layer, at.rows, 0, cols, changed, err));
+    TRY(adapter_change_rows(c, &(adapter_window){at.entry, at.rows, 0, cols}, delta, err));
+    for (int64_t i = 0; i < at.rows * cols; i++)
         changed[i] += delta[i];
     return FLUX1_OK;
 }
 
-/* Where the layer's row lies in the entry, and how many that follow lie behind it. */
-static int64_t place_in_entry(const adapter_term *t, int64_t row, int64_t *follow)
+/* The layer's row in the entry, and those that follow it there: `most`, or fewer. */
+static row_places place_in_entry(const adapter_term *t, int64_t row, int64_t most)
 {
-    const int64_t half = t->rows / 2;
-    *follow = t->rows - row;
-    if (!t->swapped)
-        return t->first + row;
-    *follow = (row < half ? half : t->rows) - row;
-    return t->first + (row < half ? row + half : row - half);
+    const int64_t half = t->rows / 2, end = t->swapped && row < half ? half : t->rows,
+                  moved = !t->swapped  ? row
+                          : row < half ? row + half
+                                       : row - half;
+    return (row_places){.layer = row, .entry = t->first + moved, .rows = i64_min(end - row, most)};
 }
 
 /* Adds the squares of a layer's columns, of W + ΔW. */
@@ -72,12 +76,12 @@ static flux1_status add_squares(const adapter_term *t, const adapter_change *c, 
     if (!changed)
         return error_oom(err, 0, "an adapter's norms");
     delta = changed + ROWS_AT_ONCE * cols;
-    for (int64_t row = 0, rows; row < t->rows; row += rows) {
-        const int64_t at = place_in_entry(t, row, &rows);
-        rows = i64_min(rows, ROWS_AT_ONCE);
-        TRY_CLEANUP(changed_rows(&base, c, row, at, rows, changed, delta, err));
-        for (int64_t i = 0; i < rows * cols; i++)
+    for (int64_t row = 0; row < t->rows;) {
+        const row_places at = place_in_entry(t, row, ROWS_AT_ONCE);
+        TRY_CLEANUP(changed_rows(&base, c, at, changed, delta, err));
+        for (int64_t i = 0; i < at.rows * cols; i++)
             sums[i % cols] += (double)changed[i] * (double)changed[i];
+        row += at.rows;
     }
 cleanup:
     free(changed);
@@ -120,26 +124,26 @@ static flux1_status find_factors(const adapter_merged *m, const share *s, flux1_
     return st;
 }
 
-/* out += strength · (m·V/‖V‖ − W) of columns [col, col + count); work: 2 · rows · cols */
-static flux1_status add_normalised(const adapter_merged *m, const share *s, int64_t row, int64_t at, int64_t rows,
-                                   int64_t col, int64_t count, float *work, float *out, flux1_error *err)
+/* out += strength · (m·V/‖V‖ − W) of columns [w->col, w->col + w->cols); work: 2 · rows · m->cols */
+static flux1_status add_normalised(const adapter_merged *m, const share *s, row_places at, const adapter_window *w,
+                                   float *work, float *out, flux1_error *err)
 {
-    float *changed = work, *delta = work + rows * m->cols, magnitude;
-    TRY(changed_rows(&m->base, s->change, row, at, rows, changed, delta, err));
+    float *changed = work, *delta = work + at.rows * m->cols, magnitude;
+    TRY(changed_rows(&m->base, s->change, at, changed, delta, err));
     if (s->change->by_column)
         TRY(find_factors(m, s, err));
-    for (int64_t r = 0; r < rows; r++, changed += m->cols, delta += m->cols, out += count) {
+    for (int64_t r = 0; r < at.rows; r++, changed += m->cols, delta += m->cols, out += w->cols) {
         float factor = 0;
         double sum = 0;
         for (int64_t i = 0; i < m->cols && !s->change->by_column; i++)
             sum += (double)changed[i] * (double)changed[i];
         if (!s->change->by_column) {
-            TRY(tensor_decode(&s->change->magnitude->view, at + r, 1, &magnitude, err));
+            TRY(tensor_decode(&s->change->magnitude->view, at.entry + r, 1, &magnitude, err));
             factor = dora_factor(magnitude, sum);
         }
-        for (int64_t i = col; i < col + count; i++) {
+        for (int64_t i = w->col; i < w->col + w->cols; i++) {
             const float scaled = (s->change->by_column ? s->factors[i] : factor) * changed[i];
-            out[i - col] += s->strength * (scaled - (changed[i] - delta[i]));
+            out[i - w->col] += s->strength * (scaled - (changed[i] - delta[i]));
         }
     }
     return FLUX1_OK;
@@ -174,46 +178,49 @@ static void leave_rotation(const adapter_merged *m, share *s, int64_t served)
     pthread_mutex_unlock(&own->lock);
 }
 
-/* work: rows · count */
-static flux1_status relative_rows(const adapter_merged *m, const share *s, int64_t row, int64_t at, int64_t rows,
-                                  int64_t col, int64_t count, float *work, flux1_error *err)
+/* ΔW of the entry's window, to out[rows·cols]. */
+static flux1_status relative_rows(const adapter_merged *m, const share *s, int64_t layer_row, const adapter_window *w,
+                                  float *out, flux1_error *err)
 {
     const bool rotates = s->change->form == ADAPTER_ROTATED;
     if (rotates)
         TRY(take_rotation(m, (share *)s, err));
-    const flux1_status st = adapter_relative_rows(s->file, s->term, s->rotation, row, at, rows, col, count, work, err);
+    const flux1_status st = adapter_relative_rows(s->file, s->term, s->rotation, layer_row, w, out, err);
     if (rotates)
-        leave_rotation(m, (share *)s, rows * count);
+        leave_rotation(m, (share *)s, w->rows * w->cols);
     return st;
 }
 
 /* ---- values ---- */
 
-/* Adds a file's share to rows [row, row + rows), columns [col, col + count). work: 2 · rows · cols. */
-static flux1_status add_share(const adapter_merged *m, const share *s, int64_t row, int64_t rows, int64_t col,
-                              int64_t count, float *work, float *out, flux1_error *err)
+/* Adds a file's share to a window of the layer. work: 2 · rows · m->cols. */
+static flux1_status add_share(const adapter_merged *m, const share *s, const adapter_window *layer, float *work,
+                              float *out, flux1_error *err)
 {
-    for (int64_t done = 0, some; done < rows; done += some, out += some * count) {
-        const int64_t at = place_in_entry(s->term, row + done, &some);
-        some = i64_min(some, rows - done);
+    for (int64_t row = layer->row, end = row + layer->rows; row < end;) {
+        const row_places at = place_in_entry(s->term, row, end - row);
+        const adapter_window w = {at.entry, at.rows, layer->col, layer->cols};
+        const int64_t count = w.rows * w.cols;
+        row += at.rows;
         if (s->change->magnitude) {
-            TRY(add_normalised(m, s, row + done, at, some, col, count, work, out, err));
-            continue;
+            TRY(add_normalised(m, s, at, &w, work, out, err));
+        } else {
+            TRY(adapter_change_relative(s->change) ? relative_rows(m, s, at.layer, &w, work, err)
+                                                   : adapter_change_rows(s->change, &w, work, err));
+            for (int64_t i = 0; i < count; i++)
+                out[i] += s->strength * work[i];
         }
-        TRY(adapter_change_relative(s->change) ? relative_rows(m, s, row + done, at, some, col, count, work, err)
-                                               : adapter_change_rows(s->change, at, some, col, count, work, err));
-        for (int64_t i = 0; i < some * count; i++)
-            out[i] += s->strength * work[i];
+        out += count;
     }
     return FLUX1_OK;
 }
 
-static flux1_status merge_rows(const adapter_merged *m, int64_t row, int64_t rows, int64_t col, int64_t count,
-                               float *work, float *out, flux1_error *err)
+static flux1_status merge_rows(const adapter_merged *m, const adapter_window *layer, float *work, float *out,
+                               flux1_error *err)
 {
-    TRY(recipe_decode_rows(&m->base, row, rows, col, count, out, err));
+    TRY(recipe_decode_rows(&m->base, layer->row, layer->rows, layer->col, layer->cols, out, err));
     for (int i = 0; i < m->count; i++)
-        TRY(add_share(m, &m->share[i], row, rows, col, count, work, out, err));
+        TRY(add_share(m, &m->share[i], layer, work, out, err));
     return FLUX1_OK;
 }
 
@@ -232,7 +239,7 @@ static flux1_status merged_decode(const tensor_values *v, int64_t first, int64_t
         const bool whole = col == 0 && count >= m->cols;
         const int64_t rows = whole ? i64_min(at_once, count / m->cols) : 1;
         const int64_t cols = whole ? m->cols : i64_min(count, m->cols - col);
-        st = merge_rows(m, row, rows, col, cols, work, out, err);
+        st = merge_rows(m, &(adapter_window){row, rows, col, cols}, work, out, err);
         first += rows * cols;
         count -= rows * cols;
         out += rows * cols;

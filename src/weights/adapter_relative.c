@@ -10,7 +10,7 @@
 
 enum { ROWS_AT_ONCE = 32 };
 
-/* Which part of an entry is asked for. */
+/* Which part of an entry is asked for: rows [at, at + rows), which are the layer's from `row` on. */
 typedef struct part {
     const adapter_file *file;
     const adapter_term *term;
@@ -65,7 +65,7 @@ static flux1_status general(const part *p, const float *factors, float *out, flu
     if (st == FLUX1_OK) {
         st = adapter_factor_times(own, p->rows, &c->y, p->col, p->cols, product, err);
         if (st == FLUX1_OK)
-            st = adapter_change_rows(c, p->at, p->rows, p->col, p->cols, out, err);
+            st = adapter_change_rows(c, &(adapter_window){p->at, p->rows, p->col, p->cols}, out, err);
         for (int64_t i = 0; st == FLUX1_OK && i < p->rows * p->cols; i++)
             out[i] += c->scale * product[i];
         free(own);
@@ -180,12 +180,11 @@ cleanup:
 }
 
 flux1_status adapter_relative_rows(const adapter_file *f, const adapter_term *t, const adapter_rotation *rotation,
-                                   int64_t row, int64_t at, int64_t rows, int64_t col, int64_t cols, float *out,
-                                   flux1_error *err)
+                                   int64_t layer_row, const adapter_window *w, float *out, flux1_error *err)
 {
     const adapter_change *c = &f->change[t->change];
-    const part p = {f, t, c, rotation, row, at, rows, col, cols};
-    const int64_t count = i64_max(rows, cols);
+    const part p = {f, t, c, rotation, layer_row, w->row, w->rows, w->col, w->cols};
+    const int64_t count = i64_max(w->rows, w->cols);
     float *factors = malloc((size_t)count * sizeof *factors);
     if (!factors)
         return error_oom(err, (size_t)count * sizeof *factors, "an adapter's rows");

@@ -117,15 +117,14 @@ flux1_status adapter_factor_times(const float *v, int64_t rows, const adapter_fa
     return st;
 }
 
-flux1_status adapter_change_rows(const adapter_change *c, int64_t row, int64_t rows, int64_t col, int64_t cols,
-                                 float *out, flux1_error *err)
+flux1_status adapter_change_rows(const adapter_change *c, const adapter_window *w, float *out, flux1_error *err)
 {
     static flux1_status (*const by_form[ADAPTER_ROTATED + 1])(const adapter_change *, int64_t, int64_t, int64_t,
                                                               int64_t, float *, flux1_error *) = {
         [ADAPTER_HADAMARD] = hadamard, [ADAPTER_KRONECKER] = kronecker};
-    flux1_status st = by_form[c->form] ? by_form[c->form](c, row, rows, col, cols, out, err)
-                                       : factor_rows(&c->x, row, rows, col, cols, out, err);
-    for (int64_t i = 0; st == FLUX1_OK && i < rows * cols; i++)
+    flux1_status st = by_form[c->form] ? by_form[c->form](c, w->row, w->rows, w->col, w->cols, out, err)
+                                       : factor_rows(&c->x, w->row, w->rows, w->col, w->cols, out, err);
+    for (int64_t i = 0; st == FLUX1_OK && i < w->rows * w->cols; i++)
         out[i] *= c->scale;
     return st == FLUX1_OK ? st : error_prefix(err, "%s: tensor \"%s\"", c->head->file, c->head->name);
 }

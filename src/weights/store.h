@@ -71,8 +71,8 @@ flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_erro
 void store_close(store *s);
 
 /* Hashes the files' content where it is not known yet: reads all of them, unless an earlier run has noted the hash of a
- * file of this identity (weights/cache.h). From any thread; a second one waits. *known: false for a store that has no
- * files. `cancel` may be NULL. FLUX1_ERR_IO if a file cannot be read or changes meanwhile, FLUX1_ERR_MEMORY,
+ * file of this identity (weights/small_cache.h). From any thread; a second one waits. *known: false for a store that
+ * has no files. `cancel` may be NULL. FLUX1_ERR_IO if a file cannot be read or changes meanwhile, FLUX1_ERR_MEMORY,
  * FLUX1_ERR_CANCELLED. */
 flux1_status store_hash(store *s, const atomic_int *cancel, bool *known, flux1_error *err);
 

@@ -3,7 +3,7 @@
 
 #include "base/arena.h"
 #include "base/hash.h"
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ static bool recall(const file_identity *file, uint64_t hash[2])
     size_t size;
     note n;
     note_name(file, name, sizeof name);
-    if (!cache_get(name, sizeof n, &bytes, &size))
+    if (!small_cache_get(name, sizeof n, &bytes, &size))
         return false;
     bool found = size == sizeof n;
     if (found) {
@@ -48,7 +48,7 @@ static void remember(const file_identity *file, const uint64_t hash[2])
     char name[40];
     note n = {.file = *file, .hash = {hash[0], hash[1]}};
     note_name(file, name, sizeof name);
-    cache_put(name, &n, sizeof n, NULL); /* without it the file is read again next time */
+    small_cache_put(name, &n, sizeof n, NULL); /* without it the file is read again next time */
 }
 
 /* Through a buffer: pages that are only hashed do not count as this process's. */

@@ -46,7 +46,9 @@ static void encode_telling(picture_format format, const picture_texts *texts, bu
     flux1_error err = {0};
     for (size_t i = 0; i < sizeof rgb; i++)
         rgb[i] = (uint8_t)(i * 7);
-    flux1_status st = picture_encode(format, "a picture", 17, 9, rgb, 90, texts, out, left_out, &err);
+    flux1_status st =
+        picture_encode("a picture", &(rgb_pixels){17, 9, rgb},
+                       &(picture_coding){.format = format, .quality = 90, .texts = texts}, out, left_out, &err);
     if (st == FLUX1_ERR_UNSUPPORTED) {
         assert_non_null(strstr(err.message, "made without lib"));
         skip();

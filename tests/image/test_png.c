@@ -73,7 +73,7 @@ static flux1_status write_picture(const char *path, int width, int height, const
                                   size_t count, flux1_error *err)
 {
     builder b = {0};
-    flux1_status st = png_encode(path, width, height, rgb, texts, count, &b, err);
+    flux1_status st = png_encode(path, &(rgb_pixels){width, height, rgb}, texts, count, &b, err);
     if (st == FLUX1_OK)
         st = file_write(path, b.text, b.length, err);
     builder_free(&b);

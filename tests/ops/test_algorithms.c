@@ -1,7 +1,7 @@
 /* The file of chosen algorithms: what comes back, of which device, and of which version of the file. */
 #include "ops/cuda/algorithms.h"
 
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,7 +77,7 @@ static void entries_of_other_versions_are_written_anew(void **state)
     char *text;
     size_t size;
     note("one", 11);
-    assert_true(cache_get(ENTRY, 1 << 20, &text, &size));
+    assert_true(small_cache_get(ENTRY, 1 << 20, &text, &size));
     const char *first = strchr(text, '\n') + 1;
     assert_int_equal(strncmp(first, "one|", 4), 0);
     for (int later = 0; later < 2; later++) {
@@ -85,7 +85,7 @@ static void entries_of_other_versions_are_written_anew(void **state)
         assert_non_null(other);
         if (later)
             strchr(other, '\n')[-1]++;
-        assert_int_equal(cache_put(ENTRY, other, strlen(other), NULL), FLUX1_OK);
+        assert_int_equal(small_cache_put(ENTRY, other, strlen(other), NULL), FLUX1_OK);
         assert_int_equal(known("one"), 0);
         note("two", 12);
         assert_int_equal(known("two"), 12);
@@ -105,7 +105,7 @@ static void damaged_lines_are_left_out(void **state)
                                         "flux1 algorithms 2\none|5 6",
                                         "flux1 algorithms 2\none|5 6 7 8 9 10 0 0 0 0 16|zz\n"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        assert_int_equal(cache_put(ENTRY, wrong[i], strlen(wrong[i]), NULL), FLUX1_OK);
+        assert_int_equal(small_cache_put(ENTRY, wrong[i], strlen(wrong[i]), NULL), FLUX1_OK);
         assert_int_equal(known("one"), 0);
         note("one", 11);
         assert_int_equal(known("one"), 11);

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "flux1_tools.h"
 #include "tools/machine_cpu.h"
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include <stdlib.h>
 
@@ -435,20 +435,20 @@ static void what_is_kept_is_this_machine(void **state)
     machine_keep(c, F32, &m);
     m = (machine){0};
     assert_true(machine_recall(c, F32, &m) && m.disturbed); /* until in ten minutes */
-    assert_true(cache_get(name, 1 << 16, &entry, &bytes));
+    assert_true(small_cache_get(name, 1 << 16, &entry, &bytes));
     text = strchr(entry, '\n') - 1;
     *text = '1'; /* in 1970, by what is left of the line */
-    assert_int_equal(cache_put(name, text, strlen(text), NULL), FLUX1_OK);
+    assert_int_equal(small_cache_put(name, text, strlen(text), NULL), FLUX1_OK);
     assert_false(machine_recall(c, F32, &m));
     *text = '0';
     char *about = strstr(text, "threads, f32");
     assert_non_null(about);
     *about = 'T'; /* another machine of the same hash */
-    assert_int_equal(cache_put(name, text, strlen(text), NULL), FLUX1_OK);
+    assert_int_equal(small_cache_put(name, text, strlen(text), NULL), FLUX1_OK);
     assert_false(machine_recall(c, F32, &m));
     free(entry);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        assert_int_equal(cache_put(name, others[i], strlen(others[i]), NULL), FLUX1_OK);
+        assert_int_equal(small_cache_put(name, others[i], strlen(others[i]), NULL), FLUX1_OK);
         assert_false(machine_recall(c, F32, &m));
     }
     flux1_context_destroy(c);

@@ -13,7 +13,7 @@
 #include "base/checked.h"
 #include "base/pool.h"
 #include "ops/check.h"
-#include "ops/cpu/decode.h"
+#include "ops/cpu/decoders.h"
 #include "ops/cpu/stream.h"
 #include "ops/device.h"
 #include "ops/kept.h"

@@ -1,4 +1,4 @@
-/* The decoders of decode.h, over what decode_x86.h and decode_neon.h, one of which the including file includes first,
+/* The decoders of decoders.h, over what decode_x86.h and decode_neon.h, one of which the including file includes first,
  * make of registers:
  *   codes_16, codes_32  that many bytes; load_16, load_32, lower, upper
  *   bits_of(v, shift, mask)  of each byte, the bits from `shift` on that `mask` has
@@ -16,7 +16,7 @@
 #ifndef FLUX1_OPS_CPU_DECODE_BLOCKS_H
 #define FLUX1_OPS_CPU_DECODE_BLOCKS_H
 
-#include "ops/cpu/decode.h"
+#include "ops/cpu/decoders.h"
 #include "tensor/decode.h"
 
 /* ---- blocks of 32 ---- */

@@ -2,7 +2,7 @@
 #ifndef FLUX1_OPS_CPU_DECODE_NEON_H
 #define FLUX1_OPS_CPU_DECODE_NEON_H
 
-#include "ops/cpu/decode.h"
+#include "ops/cpu/decoders.h"
 #include "tensor/decode.h"
 
 #include <arm_neon.h>

@@ -3,7 +3,7 @@
 #ifndef FLUX1_OPS_CPU_DECODE_X86_H
 #define FLUX1_OPS_CPU_DECODE_X86_H
 
-#include "ops/cpu/decode.h"
+#include "ops/cpu/decoders.h"
 #include "tensor/decode.h"
 
 #include <immintrin.h>

@@ -1,5 +1,5 @@
 /* Linear layers of a few rows, and the parts that all matrix products share (kernels_product.h, kernels_conv.h,
- * kernels_attention.h). Included once per instruction set, over simd.h. DECODERS: those of packed weights (decode.h),
+ * kernels_attention.h). Included once per instruction set, over simd.h. DECODERS: those of packed weights (decoders.h),
  * or NULL.
  *
  * A "word" is one float, or two neighbouring bf16 along k where the machine multiplies those (SIMD_BF16): everything

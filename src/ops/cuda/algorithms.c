@@ -4,7 +4,7 @@
 #include "ops/cuda/algorithms.h"
 
 #include "base/builder.h"
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum { REMEMBERED = 4096 };
-#define ENTRY "cublaslt-algorithms.txt" /* weights/cache.h */
+#define ENTRY "cublaslt-algorithms.txt" /* weights/small_cache.h */
 #define VERSION "flux1 algorithms 2\n"
 #define FILE_MOST ((size_t)16 << 20)
 
@@ -79,7 +79,7 @@ static char *lines_of_entry(char **text)
 {
     size_t size;
     *text = NULL;
-    return cache_get(ENTRY, FILE_MOST, text, &size) && strncmp(*text, VERSION, strlen(VERSION)) == 0
+    return small_cache_get(ENTRY, FILE_MOST, text, &size) && strncmp(*text, VERSION, strlen(VERSION)) == 0
                ? *text + strlen(VERSION)
                : NULL;
 }
@@ -158,7 +158,7 @@ static void write_entry(const cuda_device *d, const cuda_algorithms *a)
     for (size_t i = a->saved; i < a->count; i++)
         write_line(&b, d->identity, &a->known[i]);
     if (builder_take(&b, "algorithms", &text, NULL) == FLUX1_OK)
-        cache_put(ENTRY, text, strlen(text), NULL); /* without it they are searched for again */
+        small_cache_put(ENTRY, text, strlen(text), NULL); /* without it they are searched for again */
     free(text);
     free(old);
 }

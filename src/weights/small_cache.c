@@ -1,4 +1,4 @@
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include "base/checked.h"
 #include "base/file.h"
@@ -83,7 +83,7 @@ cleanup:
 
 /* ---- entries ---- */
 
-bool cache_get(const char *name, size_t limit, char **bytes, size_t *size)
+bool small_cache_get(const char *name, size_t limit, char **bytes, size_t *size)
 {
     char *path = NULL, *whole = NULL;
     size_t got = 0, most;
@@ -109,7 +109,7 @@ bool cache_get(const char *name, size_t limit, char **bytes, size_t *size)
     return true;
 }
 
-flux1_status cache_put(const char *name, const void *bytes, size_t size, flux1_error *err)
+flux1_status small_cache_put(const char *name, const void *bytes, size_t size, flux1_error *err)
 {
     flux1_status st;
     char *path;

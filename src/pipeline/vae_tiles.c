@@ -1,4 +1,4 @@
-#include "pipeline/tiles.h"
+#include "pipeline/vae_tiles.h"
 
 #include "base/checked.h"
 #include "base/large.h"

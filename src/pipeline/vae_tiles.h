@@ -1,8 +1,8 @@
 /* A picture in overlapping tiles, decoded one by one and blended: the arithmetic of diffusers'
  * AutoencoderKL.tiled_decode. Each tile has its own group norms and attention, so tones may differ slightly from those
  * of a picture decoded whole. */
-#ifndef FLUX1_PIPELINE_TILES_H
-#define FLUX1_PIPELINE_TILES_H
+#ifndef FLUX1_PIPELINE_VAE_TILES_H
+#define FLUX1_PIPELINE_VAE_TILES_H
 
 #include "base/status.h"
 

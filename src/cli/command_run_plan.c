@@ -63,7 +63,7 @@ static int read_recording(options *with, json_value **recorded)
 int run_plan_run(const options *opt)
 {
     options with = *opt;
-    session s = {.opt = &with};
+    shared_model s = {.opt = &with};
     json_value *recorded = NULL;
     const option_value *device = &opt->values[OPT_DEVICE];
     if (device->given && strncmp(device->text, "ttnn", 4) != 0 && strcmp(device->text, "ref") != 0) {
@@ -80,7 +80,7 @@ int run_plan_run(const options *opt)
         status = request_run(&s, &with, &(request_hooks){.recording = opt->operand});
     if (status == EXIT_DONE)
         status = finish_output(status);
-    session_close(&s);
+    shared_model_close(&s);
     json_free(recorded);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "server/plan.h"
+#include "server/job_plan.h"
 
 #include "server/failure.h"
 

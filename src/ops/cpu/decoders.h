@@ -1,8 +1,8 @@
 /* Vector decoders of the packed types, by instruction set. They give the bits that the type's decoder in
  * tensor/decode.h gives (a NaN may have another payload), and never more elements than asked for: a block of 256 is
  * decoded by quarters, so that no k block of a product decodes part of one twice. */
-#ifndef FLUX1_OPS_CPU_DECODE_H
-#define FLUX1_OPS_CPU_DECODE_H
+#ifndef FLUX1_OPS_CPU_DECODERS_H
+#define FLUX1_OPS_CPU_DECODERS_H
 
 #include "tensor/tensor.h"
 

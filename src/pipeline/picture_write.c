@@ -89,11 +89,12 @@ static flux1_status encode(flux1_context *c, const flux1_image *image, const flu
                texts = (made || how->parameters || how->json) && !how->plain;
     if (texts && made)
         TRY_CLEANUP(texts_of(c, image, model, params, how, &parameters, &json));
-    st = picture_encode(format_of(how->format), name, image->width, image->height, image->pixels,
-                        how->quality ? how->quality : PICTURE_QUALITY,
-                        texts ? &(picture_texts){how->parameters ? text_or_null(how->parameters) : parameters,
-                                                 how->json ? text_or_null(how->json) : json, software}
-                              : NULL,
+    const picture_texts of = {how->parameters ? text_or_null(how->parameters) : parameters,
+                              how->json ? text_or_null(how->json) : json, software};
+    st = picture_encode(name, &(rgb_pixels){image->width, image->height, image->pixels},
+                        &(picture_coding){.format = format_of(how->format),
+                                          .quality = how->quality ? how->quality : PICTURE_QUALITY,
+                                          .texts = texts ? &of : NULL},
                         out, &left_out, &c->error);
     if (st == FLUX1_OK)
         tell_left_out(c, name, left_out);

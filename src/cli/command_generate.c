@@ -5,7 +5,7 @@
 
 int generate_run(const options *opt)
 {
-    session s = {.opt = opt};
+    shared_model s = {.opt = opt};
     catch_signals();
     if (opt->values[OPT_JSONL].given || opt->values[OPT_PROMPTS].given)
         return batch_run(opt);
@@ -13,12 +13,12 @@ int generate_run(const options *opt)
     from_picture picture;
     int status = from_picture_read(&with, &picture);
     if (status == EXIT_DONE)
-        status = session_join(&s);
+        status = shared_model_join(&s);
     if (status == EXIT_DONE)
         status = request_run(&s, &with, &(request_hooks){.repeats = &picture});
     if (status == EXIT_DONE)
         status = finish_output(status);
-    session_close(&s);
+    shared_model_close(&s);
     from_picture_free(&picture);
     return status;
 }

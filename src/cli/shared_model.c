@@ -1,4 +1,4 @@
-#include "cli/session.h"
+#include "cli/shared_model.h"
 
 #include "base/clock.h"
 #include "cli/console.h"
@@ -23,7 +23,7 @@ static void on_warning(void *user, flux1_log_level level, const char *message)
         print_warning("%s", message);
 }
 
-static int open_once(session *s)
+static int open_once(shared_model *s)
 {
     flux1_model_parts parts;
     if (!name_parts(s->opt, &parts))
@@ -46,9 +46,12 @@ static int open_once(session *s)
     return st == FLUX1_OK ? EXIT_DONE : report(s->writer, st);
 }
 
-int session_join(session *s) { return launcher_processes() > 1 ? open_context(s->opt, &s->context) : EXIT_DONE; }
+int shared_model_join(shared_model *s)
+{
+    return launcher_processes() > 1 ? open_context(s->opt, &s->context) : EXIT_DONE;
+}
 
-int session_open(session *s)
+int shared_model_open(shared_model *s)
 {
     int status = s->model ? EXIT_DONE : open_once(s);
     s->failed = status != EXIT_DONE;
@@ -57,7 +60,7 @@ int session_open(session *s)
 
 /* ---- adapters ---- */
 
-static int open_lora(session *s, const char *path, size_t length, opened_lora **out)
+static int open_lora(shared_model *s, const char *path, size_t length, opened_lora **out)
 {
     for (opened_lora *l = s->loras; l; l = l->next)
         if (strlen(l->path) == length && memcmp(l->path, path, length) == 0) {
@@ -93,7 +96,7 @@ static void tell(const opened_lora *l, float scale)
     print_note("%s: applied %d of %d (%s%sscale %g)", l->path, info.applied, info.pairs, kinds, ranks, (double)scale);
 }
 
-int session_adapters(session *s, const options *opt, flux1_adapter_use *uses)
+int shared_model_adapters(shared_model *s, const options *opt, flux1_adapter_use *uses)
 {
     for (int i = 0; i < opt->loras; i++) {
         opened_lora *l = NULL;
@@ -110,7 +113,7 @@ int session_adapters(session *s, const options *opt, flux1_adapter_use *uses)
     return EXIT_DONE;
 }
 
-void session_close(session *s)
+void shared_model_close(shared_model *s)
 {
     watch_signals(NULL);
     for (opened_lora *l = s->loras, *next; l; l = next) {

@@ -1,6 +1,6 @@
 /* Whether a request can be served, before it waits for that: adapters, sizes, and the memory of every stage. */
-#ifndef FLUX1_SERVER_PLAN_H
-#define FLUX1_SERVER_PLAN_H
+#ifndef FLUX1_SERVER_JOB_PLAN_H
+#define FLUX1_SERVER_JOB_PLAN_H
 
 #include "server/inside.h"
 

@@ -1,5 +1,5 @@
 /* Kept files: whole or absent, never in the way. */
-#include "weights/cache.h"
+#include "weights/small_cache.h"
 
 #include "base/file.h"
 #include "support/failing.h"
@@ -72,7 +72,7 @@ static int files_there(void)
 static void put(const char *name, const void *bytes, size_t size)
 {
     flux1_error err = {0};
-    if (cache_put(name, bytes, size, &err) != FLUX1_OK)
+    if (small_cache_put(name, bytes, size, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
 }
 
@@ -80,7 +80,7 @@ static void expect(const char *name, const void *bytes, size_t size)
 {
     char *got;
     size_t got_size;
-    assert_true(cache_get(name, 1 << 20, &got, &got_size));
+    assert_true(small_cache_get(name, 1 << 20, &got, &got_size));
     assert_int_equal(got_size, size);
     assert_memory_equal(got, bytes, size);
     assert_int_equal(got[size], 0);
@@ -91,7 +91,7 @@ static void expect_absent(const char *name, size_t limit)
 {
     char *bytes = (char *)"x";
     size_t size = 1;
-    assert_false(cache_get(name, limit, &bytes, &size));
+    assert_false(small_cache_get(name, limit, &bytes, &size));
     assert_true(!bytes && size == 0);
 }
 
@@ -122,7 +122,7 @@ static void the_limit_holds(void **state)
     size_t size;
     put("e", "abc", 3);
     expect_absent("e", 2);
-    assert_true(cache_get("e", 3, &bytes, &size));
+    assert_true(small_cache_get("e", 3, &bytes, &size));
     free(bytes);
 }
 
@@ -157,7 +157,7 @@ static void damaged_entries_are_absent(void **state)
 static void expect_no_folder(const char *words)
 {
     flux1_error err = {0};
-    assert_int_equal(cache_put("e", "x", 1, &err), FLUX1_ERR_IO);
+    assert_int_equal(small_cache_put("e", "x", 1, &err), FLUX1_ERR_IO);
     if (!strstr(err.message, words))
         fail_msg("\"%s\" lacks \"%s\"", err.message, words);
     expect_absent("e", 100);
@@ -189,7 +189,7 @@ static void names_stay_inside_the_folder(void **state)
     (void)state;
     static const char *const bad[] = {"", ".", "..", "../e", "a/b", "/e", ".hidden", "a b", "e.tmp", "\xC3\xA9", "a\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_int_equal(cache_put(bad[i], "x", 1, NULL), FLUX1_ERR_ARGUMENT);
+        assert_int_equal(small_cache_put(bad[i], "x", 1, NULL), FLUX1_ERR_ARGUMENT);
         expect_absent(bad[i], 100);
     }
     assert_int_equal(files_there(), 0);
@@ -204,7 +204,7 @@ static void a_killed_writer_leaves_nothing_visible(void **state)
         pid_t child = fork();
         if (child == 0) {
             die_before_rename = true;
-            cache_put("e", "of the dead", 11, NULL);
+            small_cache_put("e", "of the dead", 11, NULL);
             _exit(0);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
@@ -234,11 +234,11 @@ static void writers_at_once_do_not_mix(void **state)
         if ((child[i] = fork()) == 0) {
             int bad = 0;
             for (int n = 0; n < ROUNDS; n++)
-                bad += cache_put("e", texts[i], SIZE, NULL) != FLUX1_OK;
+                bad += small_cache_put("e", texts[i], SIZE, NULL) != FLUX1_OK;
             _exit(bad != 0);
         }
     for (int n = 0; n < ROUNDS; n++) {
-        assert_true(cache_get("e", SIZE, &bytes, &size));
+        assert_true(small_cache_get("e", SIZE, &bytes, &size));
         assert_true(size == SIZE && (memcmp(bytes, texts[0], SIZE) == 0 || memcmp(bytes, texts[1], SIZE) == 0));
         free(bytes);
     }
@@ -254,7 +254,7 @@ static void writers_at_once_do_not_mix(void **state)
 static flux1_status put_one(void *unused, flux1_error *err)
 {
     (void)unused;
-    return cache_put("e", "x", 1, err);
+    return small_cache_put("e", "x", 1, err);
 }
 
 /* A read that lacks memory finds nothing; all else is a status. */
@@ -265,12 +265,12 @@ static void each_failed_allocation_is_told(void **state)
     size_t size;
     assert_true(failing_each(put_one, NULL, 100) >= 4);
     failing_after(-1);
-    assert_true(cache_get("e", 100, &bytes, &size));
+    assert_true(small_cache_get("e", 100, &bytes, &size));
     free(bytes);
     long points = failing_asked();
     for (long i = 0; i < points; i++) {
         failing_after(i);
-        assert_false(cache_get("e", 100, &bytes, &size));
+        assert_false(small_cache_get("e", 100, &bytes, &size));
         assert_null(bytes);
     }
     failing_after(-1);

@@ -6,7 +6,7 @@
 int decode_run(const options *opt)
 {
     options with = *opt;
-    session s = {.opt = &with};
+    shared_model s = {.opt = &with};
     flux1_latents_file *file = NULL;
     catch_signals();
     if (!opt->operand) {
@@ -20,7 +20,7 @@ int decode_run(const options *opt)
         status = request_run(&s, &with, &(request_hooks){.latents = file});
     if (status == EXIT_DONE)
         status = finish_output(status);
-    session_close(&s);
+    shared_model_close(&s);
     flux1_latents_close(file);
     return status;
 }
