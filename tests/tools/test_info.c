@@ -367,8 +367,8 @@ static void tiles_take_the_share_of_their_work(void **state)
     near(tiles[DECODE].seconds / whole[DECODE].seconds, tiles[DECODE].flops / whole[DECODE].flops, "decoding", "tiles");
 }
 
-/* "fits" and "not_counted" on a host with that much memory; returns what denoising needs of it. */
-static double on_host(uint64_t memory, bool fits, const char *says)
+/* "fits" and "not_counted" on a host with that much memory; returns what denoising takes of it at most. */
+static uint64_t on_host(uint64_t memory, bool fits, const char *says)
 {
     flux1_generate_params p = small_request(1, 1);
     flux1_context_params params;
@@ -382,21 +382,25 @@ static double on_host(uint64_t memory, bool fits, const char *says)
     const json_value *request = json_object_get(json, "request");
     assert_int_equal(json_is_true(json_object_get(request, "fits")), fits);
     assert_non_null(strstr(json_string_value(json_object_get(request, "not_counted")), says));
-    const double need = number_of(json_array_get(json_object_get(request, "estimate"), DENOISE), "memory_bytes");
+    const double peak = number_of(json_array_get(json_object_get(request, "estimate"), DENOISE), "peak_bytes");
     json_free(json);
     flux1_context_destroy(c);
-    return need;
+    return (uint64_t)peak;
 }
 
-/* A request is described also where it would be refused. Weights that do not stay are read again in every step. */
+/* A request is described also where it would be refused. A byte too few for all weights, and those that come before the
+ * steps are read for each picture; a byte too few for those of the steps, and they are read again in every one. */
 static void what_does_not_fit_is_told(void **state)
 {
     (void)state;
-    static const char again[] = "weights (340 KiB) in every step";
-    const double need = on_host((uint64_t)8 << 30, true, "reading the files");
+    static const char again[] = "reading, in every step, what does not stay in the ";
+    const uint64_t all = on_host((uint64_t)8 << 30, true, "reading the files, for the first picture"),
+                   of_steps = on_host(all - 1, true, "reading the files, for each picture");
+    on_host(all, true, "for the first picture");
+    assert_true(of_steps < all - 1);
+    on_host(of_steps, true, "for each picture");
+    on_host(of_steps - 1, true, again);
     on_host(1 << 20, false, again);
-    on_host((uint64_t)need + 100000, true, again);
-    on_host((uint64_t)need + 400000, true, "reading the files");
 }
 
 /* No seconds are better than made-up ones. */
