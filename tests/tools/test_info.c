@@ -403,6 +403,43 @@ static void what_does_not_fit_is_told(void **state)
     on_host(1 << 20, false, again);
 }
 
+static int64_t batch_in(uint64_t memory, int batch, bool *fits, uint64_t *need)
+{
+    flux1_generate_params p = small_request(1, 16);
+    flux1_context_params params;
+    flux1_context *c;
+    p.width = p.height = 64; /* so small that several are computed together */
+    p.batch = batch;
+    flux1_context_params_defaults(&params);
+    params.threads = 2;
+    params.max_memory = memory;
+    assert_int_equal(flux1_context_create(&params, &c), FLUX1_OK);
+    json_value *json = request_of(&p, c);
+    const json_value *request = json_object_get(json, "request");
+    const int64_t together = json_integer_value(json_object_get(request, "batch"));
+    *fits = json_is_true(json_object_get(request, "fits"));
+    *need = (uint64_t)number_of(json_array_get(json_object_get(request, "estimate"), DENOISE), "memory_bytes");
+    json_free(json);
+    flux1_context_destroy(c);
+    return together;
+}
+
+/* As a run would; a batch that was asked for stays. */
+static void a_batch_is_as_large_as_fits(void **state)
+{
+    (void)state;
+    bool fits;
+    uint64_t need, less;
+    const int64_t most = batch_in((uint64_t)8 << 30, 0, &fits, &need);
+    assert_true(most > 2 && fits);
+    assert_int_equal(batch_in(need, 0, &fits, &less), most);
+    assert_true(fits && less == need);
+    assert_int_equal(batch_in(need - 1, 0, &fits, &less), (most + 1) / 2);
+    assert_true(fits && less < need);
+    assert_int_equal(batch_in(need - 1, (int)most, &fits, &less), most);
+    assert_true(!fits && less == need);
+}
+
 /* No seconds are better than made-up ones. */
 static void a_device_without_rates_says_so(void **state)
 {
@@ -482,13 +519,10 @@ static int remove_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_single_file_is_described),
-        cmocka_unit_test(a_request_is_planned_with_its_adapters),
-        cmocka_unit_test(the_estimate_adds_up),
-        cmocka_unit_test(tiles_take_the_share_of_their_work),
-        cmocka_unit_test(what_does_not_fit_is_told),
-        cmocka_unit_test(a_device_without_rates_says_so),
-        cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+        cmocka_unit_test(a_single_file_is_described),     cmocka_unit_test(a_request_is_planned_with_its_adapters),
+        cmocka_unit_test(the_estimate_adds_up),           cmocka_unit_test(tiles_take_the_share_of_their_work),
+        cmocka_unit_test(what_does_not_fit_is_told),      cmocka_unit_test(a_batch_is_as_large_as_fits),
+        cmocka_unit_test(a_device_without_rates_says_so), cmocka_unit_test(a_mesh_does_the_work_of_one_device),
         cmocka_unit_test(what_is_kept_is_this_machine), /* leaves an entry with other rates */
         cmocka_unit_test(int8_has_rates_of_its_own),    /* keeps its own */
     };
