@@ -180,9 +180,10 @@ static flux1_status plan_texts(run *g)
 
 /* ---- batches ---- */
 
+/* With a step cache those together decide together, so that a picture would depend on those beside it. */
 int64_t request_batch(const flux1_context *c, const flux1_model *m, const request *r, int64_t pictures)
 {
-    if (c->cards)
+    if (c->cards || (!r->batch && r->step_cache > 0))
         return 1;
     const ops_sizing *sizing = c->device.kind->sizing;
     int64_t rows = r->length + request_grid_h(r, m) * request_grid_w(r, m), most = r->batch;
