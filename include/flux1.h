@@ -446,7 +446,8 @@ typedef struct flux1_generate_params {
     /* First-block cache (as in ParaAttention and diffusers' FirstBlockCacheConfig): where the first block changes the
      * image by nearly what it did in the last step that was computed whole, what the other blocks added then is added
      * again and they do not run. The threshold, Σ|change − change then| ÷ Σ|change then|; of several pictures computed
-     * together the largest counts. 0, the default: off. The picture differs; 0.05 to 0.2 are usual, with many steps. */
+     * together the largest counts, so without a `batch` each is computed alone. 0, the default: off. The picture
+     * differs; 0.05 to 0.2 are usual, with many steps. */
     float step_cache;
     uint64_t reserved[1];
 } flux1_generate_params;

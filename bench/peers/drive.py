@@ -9,13 +9,17 @@ Each repeat of each item runs flux1 once (its own process: bench, the median of 
 waits for its next request, asleep, while flux1 runs. A step of flux1 is the step plus a quarter of the opening
 (schnell's 4 steps share it), since peers compute modulations and text projection in every step; the opening is timed
 cold. Ratios are peer / flux1: above 1 flux1 is faster.
---threads 1 --clock cpu counts processor time: what is left of a comparison on a busy machine."""
+--threads 1 --clock cpu counts processor time: what is left of a comparison on a busy machine.
+
+What a peer cannot do is told, and the rest goes on. Exit status: 1 if a peer gave no figure at all, 130 if interrupted;
+each finished run is in FILE.jsonl."""
 import argparse
 import json
 import os
 import shlex
 import statistics
 import subprocess
+import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -38,8 +42,11 @@ def flux1_once(o, stage, size, text):
     done = subprocess.run(flux1_command(o, stage, size, text), capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"flux1 bench: {done.stderr.strip()}")
-    report = json.loads(done.stdout)
-    rows = {r["stage"]: r for r in report["stages"]}
+    try:
+        report = json.loads(done.stdout)
+        rows = {r["stage"]: r for r in report["stages"]}
+    except (ValueError, TypeError, KeyError):
+        raise SystemExit(f"--flux1 {o.flux1}: it answers bench with something else than flux1's report")
     key = "processor_seconds" if o.clock == "cpu" else "seconds"
     each = o.threads if o.clock == "cpu" else 1
     row = rows[ROW[stage]]
@@ -50,19 +57,40 @@ def flux1_once(o, stage, size, text):
 
 
 class Peer:
-    """A program at the other end of serve.py's protocol."""
+    """A program at the other end of serve.py's protocol. It may be missing, end or answer with nonsense: `about` and
+    answers then have "error"."""
 
-    def __init__(self, o, command):
+    def __init__(self, o, number, command):
         env = dict(os.environ, PEER_THREADS=str(o.threads), OMP_NUM_THREADS=str(o.threads))
         os.makedirs(o.logs, exist_ok=True)
-        self.log = open(f"{o.logs}/{time.time():.0f}.log", "w")
-        self.p = subprocess.Popen(shlex.split(command.replace("{model}", shlex.quote(o.model))), text=True, bufsize=1,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, cwd=HERE, env=env)
-        self.about = self.read()
+        self.log = open(f"{o.logs}/{time.strftime('%Y%m%d-%H%M%S')}-{number}.log", "w")
+        try:
+            self.p = subprocess.Popen(shlex.split(command.replace("{model}", shlex.quote(o.model))), text=True,
+                                      bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+                                      cwd=HERE, env=env)
+            self.about = self.read()
+        except OSError as e:
+            self.p, self.about = None, {"error": f"the peer does not start: {e.filename}: {e.strerror}"}
+
+    def runs(self):
+        return self.p is not None and self.p.poll() is None
+
+    def last_words(self):
+        with open(self.log.name, errors="replace") as f:
+            lines = f.read().split("\n")
+        return next((f": {x.strip()}" for x in reversed(lines) if x.strip()), "")
 
     def read(self):
         line = self.p.stdout.readline()
-        return json.loads(line) if line else {"error": f"the peer ended ({self.p.wait()}); see {self.log.name}"}
+        if not line:
+            code = self.p.wait()
+            return {"error": f"the peer ended ({code}){self.last_words()}; see {self.log.name}"}
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError):
+            self.p.kill()  # nobody knows to what its next line answers
+            self.p.wait()
+            return {"error": f"the peer printed {line[:60]!r} where a line of JSON belongs"}
 
     def ask(self, **what):
         try:
@@ -71,10 +99,17 @@ class Peer:
             pass
         return self.read()
 
-    def end(self):
+    def seconds(self, **what):
+        """Of a timed run."""
+        answer = self.ask(**what)
+        good = isinstance(answer.get("seconds"), (int, float)) and answer["seconds"] >= 0
+        return answer if good or "error" in answer else {"error": f"the peer answered without seconds: {answer}"}
+
+    def end(self, patience):
         try:
-            self.p.stdin.close()
-            self.p.wait(30)
+            if self.p is not None:
+                self.p.stdin.close()
+                self.p.wait(patience)
         except (OSError, subprocess.TimeoutExpired):
             self.p.kill()
             self.p.wait()
@@ -85,7 +120,7 @@ def item_of(text):
     """(stage, size, tokens), 0 for what the stage has not."""
     f = text.split(":")
     want = {"dit": 3, "vae": 2, "t5": 2, "clip": 2}.get(f[0])
-    if want != len(f) or not all(x.isdigit() for x in f[1:]):
+    if want != len(f) or not all(x.isdecimal() and int(x) for x in f[1:]):
         raise SystemExit(f'--plan: "{text}" should be dit:SIZE:TEXT, vae:SIZE, t5:TEXT or clip:TOKENS')
     n = [int(x) for x in f[1:]]
     return {"dit": lambda: ("dit", *n), "vae": lambda: ("vae", n[0], 0), "t5": lambda: ("t5", 0, n[0]),
@@ -103,11 +138,12 @@ def kernels(report, stage, clock, most=6):
 class Run:
     """Items of one peer, beside flux1."""
 
-    def __init__(self, o, out, command):
-        self.o, self.out, self.peer = o, out, Peer(o, command)
-        self.name = self.peer.about.get("peer", command)
-        self.keep(about=self.peer.about)
-        print(f"# {self.name}: {self.peer.about.get('versions', self.peer.about)}", flush=True)
+    def __init__(self, o, out, number, command):
+        self.o, self.out, self.peer, self.rows = o, out, Peer(o, number, command), 0
+        about = self.peer.about
+        self.name = about.get("peer", command)
+        self.keep(about=about)
+        print(f"# {self.name}: {about.get('error') or about.get('versions', about)}", flush=True)
 
     def keep(self, **row):
         print(json.dumps({"time": time.strftime("%FT%T"), "load": os.getloadavg()[0], "peer": self.name, **row}),
@@ -115,7 +151,7 @@ class Run:
 
     def fail(self, label, answer):
         self.keep(stage=label, **answer)
-        print(f"{self.name:32s} {label:12s} {answer['error'][:120]}", flush=True)
+        print(f"{self.name:32s} {label:12s} {' '.join(answer['error'].split())}", flush=True)
 
     def item(self, stage, size, text):
         label = ":".join(str(x) for x in (stage, size, text) if x)
@@ -126,7 +162,7 @@ class Run:
         ours, theirs, share = [], [], []
         for _ in range(self.o.repeats):
             seconds, of_peak, opening, report = flux1_once(self.o, stage, size, text)
-            answer = self.peer.ask(**what, clock=self.o.clock)
+            answer = self.peer.seconds(**what, clock=self.o.clock)
             if "error" in answer:
                 return self.fail(label, answer)
             ours.append(seconds)
@@ -134,6 +170,7 @@ class Run:
             theirs.append(answer["seconds"])
             self.keep(stage=label, flux1=seconds, flux1_opening=opening, flux1_share_of_peak=of_peak,
                       seconds=answer["seconds"], dtype=report["dtype"])
+        self.rows += 1
         self.tell(label, theirs, ours, share)
         if self.o.kernels:
             print("    " + "\n    ".join(kernels(report, stage, self.o.clock)), flush=True)
@@ -145,14 +182,20 @@ class Run:
               f"{os.getloadavg()[0]:6.1f}", flush=True)
 
 
-def main():
+def positive(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'"{text}" should be a whole number above 0')
+    return int(text)
+
+
+def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--flux1", required=True)
     p.add_argument("--flux1-options", default="", help='further options of flux1 bench: "--dtype bf16"')
     p.add_argument("--model", required=True, help="a folder of make_model.py")
     p.add_argument("--plan", default="dit:256:256,dit:512:256,vae:512,t5:256,clip:77,clip:17")
-    p.add_argument("--repeats", type=int, default=3)
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--repeats", type=positive, default=3)
+    p.add_argument("--threads", type=positive, default=2)
     p.add_argument("--clock", default="wall", choices=("wall", "cpu"))
     p.add_argument("--kernels", action="store_true", help="where flux1's time goes, below each row")
     p.add_argument("--out", default="runs.jsonl", help="every run, a line of JSON")
@@ -160,16 +203,44 @@ def main():
     p.add_argument("peers", nargs="+")
     o = p.parse_args()
     o.flux1, o.model, o.logs = (os.path.abspath(x) for x in (o.flux1, o.model, o.logs))
+    if not os.path.isfile(o.flux1) or not os.access(o.flux1, os.X_OK):
+        p.error(f"--flux1 {o.flux1}: there is no such program")
+    for folder in PARTS.values():
+        if not os.path.isdir(f"{o.model}/{folder}"):
+            p.error(f"--model {o.model}: it has no folder {folder}; make_model.py makes such a model")
+    for command in o.peers:
+        try:
+            shlex.split(command)
+        except ValueError as e:
+            p.error(f"{command}: not a command: {e}")
+    return o
+
+
+def run_peer(o, out, number, command, items):
+    """How many figures it gave."""
+    run, patience = Run(o, out, number, command), 0
+    try:
+        for item in items:
+            if run.peer.runs():
+                run.item(*item)
+        patience = 30
+    finally:
+        run.peer.end(patience)
+    return run.rows
+
+
+def main():
+    o = arguments()
     items = [item_of(x) for x in o.plan.split(",")]
     print(f"{'peer':32s} {'stage':12s} {'peer s':>8s} {'flux1 s':>8s} {'ratio':>6s} {'of runs':>13s} {'of peak':>7s} "
-          f"{'load':>6s}")
+          f"{'load':>6s}", flush=True)
     with open(o.out, "a") as out:
-        for command in o.peers:
-            run = Run(o, out, command)
-            for item in items:
-                if run.peer.p.poll() is None:
-                    run.item(*item)
-            run.peer.end()
+        rows = [run_peer(o, out, i, command, items) for i, command in enumerate(o.peers, 1)]
+    return 0 if all(rows) else 1
 
 
-main()
+try:
+    sys.exit(main())
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)

@@ -64,11 +64,14 @@ def compressed(o, stage, model):
 
 def converted(o, stage, size, text):
     """The path of the stage's IR; sizes are left open, but T5's length."""
-    path = f"{o.model}/openvino/{stage}.{o.weights}{text if stage == 't5' else ''}.xml"
-    if not os.path.exists(path):
+    path = f"{o.model}/openvino/{stage}.{o.weights}{text if stage == 't5' else ''}"
+    if not os.path.exists(f"{path}.xml"):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        ov.save_model(compressed(o, stage, traced(o, stage, size, text)), path, compress_to_fp16=o.weights == "bf16")
-    return path
+        ov.save_model(compressed(o, stage, traced(o, stage, size, text)), f"{path}.part.xml",
+                      compress_to_fp16=o.weights == "bf16")
+        for ending in ("bin", "xml"):  # the one that is looked for last: an interrupted conversion is made again
+            os.replace(f"{path}.part.{ending}", f"{path}.{ending}")
+    return f"{path}.xml"
 
 
 def main():

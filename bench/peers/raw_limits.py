@@ -160,6 +160,13 @@ def measured(work, clock, flops, rounds, seconds):
     return got
 
 
+def shapes_of(text):
+    shapes = [x.split("x") for x in text.split(",")]
+    if not all(len(s) == 3 and all(n.isdecimal() and int(n) for n in s) for s in shapes):
+        raise SystemExit(f'--shapes "{text}": should be MxNxK,...')
+    return [tuple(map(int, s)) for s in shapes]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seconds", type=float, default=0.6)
@@ -170,9 +177,10 @@ def main():
     o = p.parse_args()
     clock = time.perf_counter if o.clock == "wall" else time.process_time
     names = [n for n in makers if any(x in n for x in o.only.split(","))]
-    for shape in o.shapes.split(","):
-        m, n, k = map(int, shape.split("x"))
-        work = {}
+    if not names:
+        raise SystemExit(f'--only "{o.only}": part of none of these names: {", ".join(makers)}')
+    for m, n, k in shapes_of(o.shapes):
+        shape, work = f"{m}x{n}x{k}", {}
         for name in names:
             try:
                 f = makers[name](m, n, k)

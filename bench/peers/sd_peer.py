@@ -42,12 +42,18 @@ def original(model):
         spec.loader.exec_module(names)
         with open(f"{model}/transformer/config.json") as f:
             config = json.load(f)
-        names.write_holes(path, names.original_dit(config["num_layers"], config["num_single_layers"]))
+        names.write_holes(path + ".part", names.original_dit(config["num_layers"], config["num_single_layers"]))
+        os.replace(path + ".part", path)
     return path
 
 
 def command(o, size, text):
-    one = lambda pattern: glob.glob(f"{o.model}/{pattern}")[0]
+    def one(pattern):
+        found = glob.glob(f"{glob.escape(o.model)}/{pattern}")
+        if not found:
+            raise RuntimeError(f"{o.model} has no {pattern}")
+        return found[0]
+
     line = [o.sd, "--diffusion-model", original(o.model), "--clip_l", one("text_encoder/*.safetensors"), "--t5xxl",
             one("text_encoder_2/*.safetensors"), "--vae", one("vae/*.safetensors"), "-p",
             SHORT if text <= 256 else LONG, "-W", str(size), "-H", str(size), "--steps", "1", "--cfg-scale", "1",
@@ -68,7 +74,7 @@ def seconds_of(log):
 
 
 def run(o, size, text):
-    done = subprocess.run(command(o, size, text), capture_output=True, text=True)
+    done = subprocess.run(command(o, size, text), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"sd-cli: {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
     return seconds_of(done.stdout + done.stderr) | {"size": size, "text": text}

@@ -144,8 +144,9 @@ typedef enum option_kind {
       "16, H/8, W/8], or packed [pictures, tokens, 64]; of a file that --dump wrote, its noise")                       \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO, "number of pictures (default: 1)")             \
     X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO | IN_SERVE,                                       \
-      "number of pictures computed together, which changes them by rounding alone; serve: at most so many, of one "    \
-      "request or of several that wait (default: chosen by size, device and memory)")                                  \
+      "number of pictures computed together, which changes them by rounding alone, but by more with --step-cache: "    \
+      "these skip the same steps; serve: at most so many, of one request or of several that wait (default: chosen by " \
+      "size, device and memory; with --step-cache 1)")                                                                 \
     X(NEGATIVE_PROMPT, "negative-prompt", 0, TEXT, "TEXT", 0, 0, IN_GENERATE,                                          \
       "what the picture should not show; takes effect with --true-cfg-scale above 1")                                  \
     X(TRUE_CFG_SCALE, "true-cfg-scale", 0, REAL, "SCALE", 0, 1000, IN_GENERATE,                                        \

@@ -247,6 +247,11 @@ bool memory_streams(const flux1_context *c, const memory_need *n)
     return !n->device && n->all > room_for_weights(c, n);
 }
 
+bool memory_steps_stream(const flux1_context *c, const memory_need *n)
+{
+    return !n->device && n->in_steps > room_for_weights(c, n);
+}
+
 /* What each of `ranks` ranks may leave in memory of its own plan's weights. */
 static size_t share_of(const flux1_context *c, const memory_need *own, const memory_need *both, int ranks)
 {

@@ -52,6 +52,10 @@ bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more
 /* Whether mapped weights are read again and again, as the limit leaves no room for all of them. */
 bool memory_streams(const flux1_context *c, const memory_need *n);
 
+/* Whether steps read some of them again. Where all that steps read fits beside the rest, it stays from the first step
+ * on, and each picture reads the others once. */
+bool memory_steps_stream(const flux1_context *c, const memory_need *n);
+
 /* What it is compared with: of the device's own memory, or of that host. */
 uint64_t memory_limit(const flux1_context *c, const memory_need *n);
 

@@ -180,9 +180,10 @@ static flux1_status plan_texts(run *g)
 
 /* ---- batches ---- */
 
+/* With a step cache those together decide together, so that a picture would depend on those beside it. */
 int64_t request_batch(const flux1_context *c, const flux1_model *m, const request *r, int64_t pictures)
 {
-    if (c->cards)
+    if (c->cards || (!r->batch && r->step_cache > 0))
         return 1;
     const ops_sizing *sizing = c->device.kind->sizing;
     int64_t rows = r->length + request_grid_h(r, m) * request_grid_w(r, m), most = r->batch;
@@ -219,17 +220,15 @@ static bool weights_stay(const flux1_context *c, const ops_count *count, uint64_
     return weights_of(c, count, memory) + memory + c->device.kind->sizing->spare <= c->max_device_memory;
 }
 
-/* Several pictures fit, and they drive no weights out, which would cost more than they gain. */
-static bool batch_fits(const run *g)
+bool denoiser_batch_fits(const denoiser *d, const request *r, const stage_plan *text)
 {
-    const flux1_context *c = g->c;
-    const stage_plan *plan = &g->denoiser.plan;
-    const memory_need need = memory_of(c, &c->device, plan, NULL);
+    const flux1_context *c = d->context;
+    const memory_need need = memory_of(c, &c->device, &d->plan, NULL);
     if (!memory_fits(c, need))
         return false;
-    if (g->text_plan.t5.arena && !memory_fits(c, memory_of(c, text_device(c), &g->text_plan.t5, NULL)))
+    if (text->arena && !memory_fits(c, memory_of(c, text_device(c), text, NULL)))
         return false;
-    return g->r[0].batch || !need.device || weights_stay(c, &plan->count, plan->memory);
+    return r->batch || !need.device || weights_stay(c, &d->plan.count, d->plan.memory);
 }
 
 /* The largest batch of those wanted that fits, if the size was left to us. */
@@ -242,7 +241,7 @@ static flux1_status plan_denoiser(run *g)
         if (g->shrinks) /* each picture may be of another request */
             c->run_texts = (uint64_t)(g->batch * g->r[0].passes) * text_bytes_of(g->m, g->r[0].length);
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
-        if (!ours || g->batch == 1 || batch_fits(g))
+        if (!ours || g->batch == 1 || denoiser_batch_fits(&g->denoiser, &g->r[0], &g->text_plan.t5))
             break;
         denoiser_close(&g->denoiser);
     }

@@ -49,6 +49,7 @@ typedef struct bench {
     request r;
     int repeats;
     peaks peaks;
+    bool checks;         /* the stages' needs are compared with the memory there is, and nothing runs */
     bool profiled;       /* kernels are timed */
     json_writer report;  /* the list of stages is open */
     json_writer kernels; /* a list of its own */
@@ -175,9 +176,16 @@ static flux1_status time_task(bench *b, const part *p, const mesh_device *d, tas
     return st;
 }
 
+static flux1_status check_memory(const bench *b, const char *name, const stage_plan *plan, const mesh_device *d)
+{
+    return memory_check(b->c, memory_of(b->c, d, plan, NULL), HINT_OPTIONS, "timing %s", name);
+}
+
 static flux1_status bench_task(bench *b, const part *p, const mesh_device *d, task what, void *job, ticker *t,
                                session **in)
 {
+    if (b->checks)
+        return check_memory(b, p->name, p->plan, d);
     if (b->events)
         return events_stage(b->events, p->name, NULL, b->c, d, task_body(what), job, t);
     if (b->repeats)
@@ -187,7 +195,7 @@ static flux1_status bench_task(bench *b, const part *p, const mesh_device *d, ta
 }
 
 /* Whether stages run, and so need values; otherwise their shapes are enough. */
-static bool computes(const bench *b) { return b->repeats > 0 && !b->events; }
+static bool computes(const bench *b) { return b->repeats > 0 && !b->events && !b->checks; }
 
 static part part_of_plan(const char *name, const stage_plan *plan, int64_t rows)
 {
@@ -280,6 +288,10 @@ static flux1_status bench_dit(bench *b)
     TRY(text_stand_in(b->m, bench_clip_tokens(b->m, b->params), (int)b->r.length, &text, &b->c->error));
     batch_row row = {.text = text, .guidance = b->r.guidance};
     TRY_CLEANUP(denoiser_plan(b->c, b->m, &b->r, 1, &d));
+    if (b->checks) {
+        st = check_memory(b, STEP, &d.plan, &b->c->device);
+        goto cleanup;
+    }
     if (computes(b))
         TRY_CLEANUP(make_inputs(b, &d, text, &noise));
     st = b->events ? events_stage(b->events, OPENING, STEP, b->c, &b->c->device, dit_dry_body, &d.job, &d.job.ticker)
@@ -323,6 +335,15 @@ static flux1_status run_stages(bench *b, const char *stage)
     if (is_dit)
         TRY(bench_dit(b));
     return is_vae ? bench_vae(b) : FLUX1_OK;
+}
+
+/* All stages before the first one is timed, which may take minutes. */
+static flux1_status check_stages(bench *b, const char *stage)
+{
+    b->checks = true;
+    const flux1_status st = run_stages(b, stage);
+    b->checks = false;
+    return st;
 }
 
 static bool is_stage(const char *name)
@@ -481,8 +502,10 @@ static flux1_status time_all(bench *b, const flux1_bench_params *p)
     json_writer *w = &b->report;
     if (p->runs)
         return runs_report(b->c, b->m, &b->r, p, w);
-    if (b->repeats)
+    if (b->repeats) {
+        TRY(check_stages(b, p->stage));
         TRY(peaks_measure(b->c, &b->peaks));
+    }
     json_put_real(w, "peak_flops_per_second", b->peaks.exact);
     json_put_string(w, "peak_type", peaks_type(&b->peaks, false));
     if (b->c->device.config.int8)

@@ -19,6 +19,10 @@ enum {
 /* Differences below this share are not told, whatever the noise. */
 #define LEAST_DIFFERENCE 0.01
 
+/* Seconds: no run takes more than 30 years, and no clock tells less than a picosecond from 0. So ratios are finite. */
+#define TIME_MOST 1e9
+#define TIME_LEAST 1e-12
+
 typedef struct row {
     const char *stage, *kernel, *shape, *type; /* kernel … type: "" in the rows of stages */
     double seconds, min, max, mad;
@@ -60,8 +64,20 @@ static flux1_status take_time(const json_value *object, const char *path, const 
     *out = 0;
     TRY(json_require(object, path, key, err));
     TRY(json_get_real(object, path, key, out, err));
-    return *out >= 0 ? FLUX1_OK
-                     : error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %g, it should not be negative", path, key, *out);
+    return *out >= 0 && *out <= TIME_MOST
+               ? FLUX1_OK
+               : error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %g, it should be from 0 to %g seconds", path, key,
+                           *out, TIME_MOST);
+}
+
+/* A mean may be rounded. */
+static flux1_status check_order(const row *r, const char *path, const list_kind *k, flux1_error *err)
+{
+    const double rounding = 1e-9 * r->max;
+    if (r->min <= r->max && r->seconds >= r->min - rounding && r->seconds <= r->max + rounding)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_FORMAT, "%s: %s: \"%s\" is %g, it should be from \"%s\", %g, to \"%s\", %g", path,
+                     r->stage, k->seconds, r->seconds, k->min, r->min, k->max, r->max);
 }
 
 /* Names are printed: control characters would reach the terminal. */
@@ -89,7 +105,8 @@ static flux1_status take_row(const json_value *object, const char *path, const l
     TRY(take_time(object, path, k->seconds, &out->seconds, err));
     TRY(take_time(object, path, k->min, &out->min, err));
     TRY(take_time(object, path, k->max, &out->max, err));
-    return take_time(object, path, k->mad, &out->mad, err);
+    TRY(take_time(object, path, k->mad, &out->mad, err));
+    return check_order(out, path, k, err);
 }
 
 static flux1_status take_list(side *s, const list_kind *k, flux1_error *err)
@@ -214,7 +231,7 @@ static void put_row(json_writer *w, const row *a, const row *b, int64_t runs)
 }
 
 /* Times of 0 are those of rows that most runs do not have, or that a clock is too coarse for: they have no ratio. */
-static bool is_timed(const row *r) { return r->min > 0 && r->seconds > 0 && r->max > 0; }
+static bool is_timed(const row *r) { return r->min >= TIME_LEAST && r->seconds >= TIME_LEAST; }
 
 static void put_rows(json_writer *w, const side *a, const side *b)
 {

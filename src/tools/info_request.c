@@ -212,31 +212,36 @@ static void put_estimate(json_writer *w, const planned *p)
     json_end_array(w);
 }
 
-/* The transformer's weights are not where they are used: a host's page cache is too small for them, or a device. */
+/* The transformer's weights are not on the device where they are used. */
 static bool weights_move(const planned *p)
 {
     const flux1_context *c = p->c;
     const stage_plan *plan = &p->denoise.plan;
-    const memory_need need = memory_of(c, &c->device, plan, NULL);
-    if (!need.device)
-        return memory_streams(c, &need);
     return plan->count.held_bytes + plan->memory + c->device.kind->sizing->spare > c->max_device_memory;
 }
 
 /* What the seconds leave out. */
 static void put_beside(json_writer *w, const planned *p)
 {
-    const ops_count *count = &p->denoise.plan.count;
-    const bool device = p->c->device.device->info.memory > 0;
-    char bytes[32], there[32], text[240] = "reading the files, for the first picture";
+    const flux1_context *c = p->c;
+    const memory_need need = memory_of(c, &c->device, &p->denoise.plan, NULL);
+    char bytes[BYTES_TEXT], there[BYTES_TEXT], text[240];
     if (!p->known)
         return;
-    format_bytes(bytes, sizeof bytes, (double)(device ? count->held_bytes : count->weight_bytes));
-    format_bytes(there, sizeof there, (double)(device ? p->c->max_device_memory : p->c->max_memory));
-    if (weights_move(p))
+    format_bytes(bytes, sizeof bytes, (double)(need.device ? p->denoise.plan.count.held_bytes : need.in_steps));
+    format_bytes(there, sizeof there, (double)(need.device ? c->max_device_memory : c->max_memory));
+    if (need.device && weights_move(p))
         snprintf(text, sizeof text,
-                 "%s the transformer's weights (%s) in every step, as they do not stay in the %s of %s",
-                 device ? "streaming or decoding" : "reading", bytes, there, device ? "the device" : "memory");
+                 "streaming or decoding the transformer's weights (%s) in every step, as they do not stay in the %s of "
+                 "the device",
+                 bytes, there);
+    else if (memory_steps_stream(c, &need))
+        snprintf(text, sizeof text,
+                 "reading, in every step, what does not stay in the %s of memory of the %s of weights that a step uses",
+                 there, bytes);
+    else
+        snprintf(text, sizeof text, "reading the files, for %s picture",
+                 memory_streams(c, &need) ? "each" : "the first");
     json_put_string(w, "not_counted", text);
 }
 
@@ -260,6 +265,18 @@ static void put_request(json_writer *w, const planned *p)
     json_end_object(w);
 }
 
+/* As a run would choose it: the largest batch that fits, if the size was left to us. */
+static flux1_status plan_denoiser(planned *p)
+{
+    p->batch = request_batch(p->c, p->m, &p->r, p->r.count);
+    for (;; p->batch = (p->batch + 1) / 2) {
+        TRY(denoiser_plan(p->c, p->m, &p->r, p->batch, &p->denoise));
+        if (p->r.batch || p->batch == 1 || denoiser_batch_fits(&p->denoise, &p->r, &p->texts.t5))
+            return FLUX1_OK;
+        denoiser_close(&p->denoise);
+    }
+}
+
 static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int adapter_count,
                                  const flux1_generate_params *params)
 {
@@ -267,11 +284,10 @@ static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int 
     context_uses(c, p->m);
     TRY(request_make(c, p->m, params, &p->r));
     TRY(request_adapters(c, p->m, uses, adapter_count, &p->r));
-    p->batch = request_batch(c, p->m, &p->r, p->r.count);
     c->run_texts = (uint64_t)p->r.passes * text_bytes_of(p->m, p->r.length);
     TRY(text_stand_in(p->m, p->m->clip_length, (int)p->r.length, &p->text, &c->error));
     TRY(text_plan_make(c, p->m, &p->r.adapters, p->text, &p->texts));
-    TRY(denoiser_plan(c, p->m, &p->r, p->batch, &p->denoise));
+    TRY(plan_denoiser(p));
     return decoder_plan(c, p->m, &p->r, memory_beside(c, &c->device, NULL), &p->decode);
 }
 

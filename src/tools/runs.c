@@ -116,6 +116,20 @@ static flux1_status plan_all(runs *b, int clip_tokens)
     return FLUX1_OK;
 }
 
+static flux1_status check_memory(const runs *b, const char *stage, const stage_plan *plan, const mesh_device *d)
+{
+    return memory_check(b->c, memory_of(b->c, d, plan, NULL), HINT_OPTIONS, "%s", stage);
+}
+
+static flux1_status check_all(const runs *b)
+{
+    const mesh_device *own = &b->c->device;
+    TRY(check_memory(b, "encoding the prompt (CLIP)", &b->text_plan.clip, text_device(b->c)));
+    TRY(check_memory(b, "encoding the prompt (T5)", &b->text_plan.t5, text_device(b->c)));
+    TRY(check_memory(b, "denoising", &b->denoiser.plan, own));
+    return check_memory(b, "decoding", &b->decoder.plan, own);
+}
+
 static void free_all(runs *b)
 {
     denoiser_close(&b->denoiser);
@@ -176,6 +190,7 @@ flux1_status runs_report(flux1_context *c, const flux1_model *m, const request *
     runs b = {.c = c, .m = m, .r = r, .count = params->runs};
     flux1_status st;
     TRY_CLEANUP(plan_all(&b, bench_clip_tokens(m, params)));
+    TRY_CLEANUP(check_all(&b));
     for (int i = -RUNS_WARM_UPS; i < b.count; i++) {
         TRY_CLEANUP(run_once(&b, i));
         tell_run(&b, params, i);

@@ -57,6 +57,12 @@ refused 1 'nowhere.safetensors: there is no such adapter here' info "$tiny" --lo
 refused 2 'kohya.safetensors:nan: after the last colon goes the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
 refused 2 '--lora is planned with a model and cannot be combined with --devices' info --devices --lora x
 refused 2 '--compare -: reports are read from files' bench --compare "$tiny/model_index.json" -
+# what does not fit is said before anything is timed; a plan alone is made all the same
+refused 1 'timing vae decode takes .* of host memory .*--max-memory' bench -m "$tiny" -W 1024 -H 1024 --max-memory 60M
+refused 1 'timing dit step takes .*--max-memory' bench -m "$tiny" --stage dit --max-memory 1M
+refused 1 'decoding takes .*--max-memory' bench -m "$tiny" --runs 1 -W 1024 -H 1024 --max-memory 30M
+flux1 bench -m "$tiny" --stage dit --repeats 0 --max-memory 1M
+expect_status 0 "bench that only plans"
 mkdir ../alone
 cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf
 refused 1 'missing: clip, t5, vae;.*flux1 pull.* \(--clip, --t5, --vae\)$' generate --transformer ../alone/flux1.gguf -p x

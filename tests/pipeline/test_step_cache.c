@@ -133,7 +133,7 @@ static void recorded_parts_are_their_calls(void **state)
 }
 
 /* A batch is one decision: two equal pictures are as one, and where two differ no more is skipped than the one that
- * changes more allows. */
+ * changes more allows. So where nobody asks for a batch there is none: each is the picture that it is alone. */
 static void of_a_batch_the_largest_change_counts(void **state)
 {
     (void)state;
@@ -158,6 +158,11 @@ static void of_a_batch_the_largest_change_counts(void **state)
     assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images), FLUX1_OK);
     assert_true(images[0].steps_reused <= other->steps_reused);
     assert_int_equal(images[0].steps_reused, images[1].steps_reused);
+    flux1_images_free(images, 2);
+    p.batch = q.batch = 0;
+    assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images), FLUX1_OK);
+    assert_int_equal(images[0].steps_reused, alone->steps_reused);
+    assert_true(same_pixels(&images[0], alone) && same_pixels(&images[1], other));
     flux1_images_free(images, 2);
     flux1_images_free(other, 1);
     flux1_images_free(alone, 1);

@@ -243,6 +243,7 @@ static void a_time_of_0_is_told_and_has_no_ratio(void **state)
         {STAGE("t5", 2, 0, 3, 0), STAGE("t5", 2, 1, 3, 0), "a has a time of 0"},
         {STAGE("t5", 2, 1, 3, 0), STAGE("t5", 0, 0, 3, 0), "b has a time of 0"},
         {STAGE("t5", 0, 0, 0, 0), STAGE("t5", 0, 0, 0, 0), "both have a time of 0"},
+        {STAGE("t5", 2, 1, 3, 0), STAGE("t5", 1e-300, 1e-300, 1e-300, 0), "b has a time of 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char a[600], b[600], message[256];
@@ -273,7 +274,12 @@ static void what_is_no_report_is_refused(void **state)
         {"{\"stages\": [{\"seconds\": 3}]}", "\"stage\" is missing"},
         {"{\"stages\": [{\"stage\": \"t5\"}]}", "planned, not timed"},
         {"{\"stages\": [{\"stage\": \"t5\", \"seconds\": 1}]}", "\"seconds_min\" is missing"},
-        {REPORT(3, 1, STAGE("t5", -2, 1, 3, 0)), "should not be negative"},
+        {REPORT(3, 1, STAGE("t5", -2, 1, 3, 0)), "\"seconds\" is -2, it should be from 0 to 1e+09 seconds"},
+        {REPORT(3, 1, STAGE("t5", 1e300, 1e300, 1e300, 0)), "\"seconds\" is 1e+300"},
+        {REPORT(3, 1, STAGE("t5", 2, 1, 1.5, 0)),
+         "t5: \"seconds\" is 2, it should be from \"seconds_min\", 1, to \"seconds_max\", 1.5"},
+        {REPORT(3, 1, STAGE("t5", 2, 2.5, 3, 0)), "it should be from \"seconds_min\", 2.5"},
+        {REPORT(3, 1, STAGE("t5", 2, 3, 1, 0)), "it should be from \"seconds_min\", 3, to \"seconds_max\", 1"},
         {REPORT(3, 1, STAGE("t5", NaN, 1, 3, 0)), "\"seconds\""},
         {REPORT(3, 1, STAGE("t5", "x", 1, 3, 0)), "\"seconds\""},
         {REPORT(3, 1, STAGE("t\\u001b[31m5", 2, 1, 3, 0)), "control characters"},

@@ -367,8 +367,8 @@ static void tiles_take_the_share_of_their_work(void **state)
     near(tiles[DECODE].seconds / whole[DECODE].seconds, tiles[DECODE].flops / whole[DECODE].flops, "decoding", "tiles");
 }
 
-/* "fits" and "not_counted" on a host with that much memory; returns what denoising needs of it. */
-static double on_host(uint64_t memory, bool fits, const char *says)
+/* "fits" and "not_counted" on a host with that much memory; returns what denoising takes of it at most. */
+static uint64_t on_host(uint64_t memory, bool fits, const char *says)
 {
     flux1_generate_params p = small_request(1, 1);
     flux1_context_params params;
@@ -382,21 +382,62 @@ static double on_host(uint64_t memory, bool fits, const char *says)
     const json_value *request = json_object_get(json, "request");
     assert_int_equal(json_is_true(json_object_get(request, "fits")), fits);
     assert_non_null(strstr(json_string_value(json_object_get(request, "not_counted")), says));
-    const double need = number_of(json_array_get(json_object_get(request, "estimate"), DENOISE), "memory_bytes");
+    const double peak = number_of(json_array_get(json_object_get(request, "estimate"), DENOISE), "peak_bytes");
     json_free(json);
     flux1_context_destroy(c);
-    return need;
+    return (uint64_t)peak;
 }
 
-/* A request is described also where it would be refused. Weights that do not stay are read again in every step. */
+/* A request is described also where it would be refused. A byte too few for all weights, and those that come before the
+ * steps are read for each picture; a byte too few for those of the steps, and they are read again in every one. */
 static void what_does_not_fit_is_told(void **state)
 {
     (void)state;
-    static const char again[] = "weights (340 KiB) in every step";
-    const double need = on_host((uint64_t)8 << 30, true, "reading the files");
+    static const char again[] = "reading, in every step, what does not stay in the ";
+    const uint64_t all = on_host((uint64_t)8 << 30, true, "reading the files, for the first picture"),
+                   of_steps = on_host(all - 1, true, "reading the files, for each picture");
+    on_host(all, true, "for the first picture");
+    assert_true(of_steps < all - 1);
+    on_host(of_steps, true, "for each picture");
+    on_host(of_steps - 1, true, again);
     on_host(1 << 20, false, again);
-    on_host((uint64_t)need + 100000, true, again);
-    on_host((uint64_t)need + 400000, true, "reading the files");
+}
+
+static int64_t batch_in(uint64_t memory, int batch, bool *fits, uint64_t *need)
+{
+    flux1_generate_params p = small_request(1, 16);
+    flux1_context_params params;
+    flux1_context *c;
+    p.width = p.height = 64; /* so small that several are computed together */
+    p.batch = batch;
+    flux1_context_params_defaults(&params);
+    params.threads = 2;
+    params.max_memory = memory;
+    assert_int_equal(flux1_context_create(&params, &c), FLUX1_OK);
+    json_value *json = request_of(&p, c);
+    const json_value *request = json_object_get(json, "request");
+    const int64_t together = json_integer_value(json_object_get(request, "batch"));
+    *fits = json_is_true(json_object_get(request, "fits"));
+    *need = (uint64_t)number_of(json_array_get(json_object_get(request, "estimate"), DENOISE), "memory_bytes");
+    json_free(json);
+    flux1_context_destroy(c);
+    return together;
+}
+
+/* As a run would; a batch that was asked for stays. */
+static void a_batch_is_as_large_as_fits(void **state)
+{
+    (void)state;
+    bool fits;
+    uint64_t need, less;
+    const int64_t most = batch_in((uint64_t)8 << 30, 0, &fits, &need);
+    assert_true(most > 2 && fits);
+    assert_int_equal(batch_in(need, 0, &fits, &less), most);
+    assert_true(fits && less == need);
+    assert_int_equal(batch_in(need - 1, 0, &fits, &less), (most + 1) / 2);
+    assert_true(fits && less < need);
+    assert_int_equal(batch_in(need - 1, (int)most, &fits, &less), most);
+    assert_true(!fits && less == need);
 }
 
 /* No seconds are better than made-up ones. */
@@ -478,13 +519,10 @@ static int remove_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_single_file_is_described),
-        cmocka_unit_test(a_request_is_planned_with_its_adapters),
-        cmocka_unit_test(the_estimate_adds_up),
-        cmocka_unit_test(tiles_take_the_share_of_their_work),
-        cmocka_unit_test(what_does_not_fit_is_told),
-        cmocka_unit_test(a_device_without_rates_says_so),
-        cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+        cmocka_unit_test(a_single_file_is_described),     cmocka_unit_test(a_request_is_planned_with_its_adapters),
+        cmocka_unit_test(the_estimate_adds_up),           cmocka_unit_test(tiles_take_the_share_of_their_work),
+        cmocka_unit_test(what_does_not_fit_is_told),      cmocka_unit_test(a_batch_is_as_large_as_fits),
+        cmocka_unit_test(a_device_without_rates_says_so), cmocka_unit_test(a_mesh_does_the_work_of_one_device),
         cmocka_unit_test(what_is_kept_is_this_machine), /* leaves an entry with other rates */
         cmocka_unit_test(int8_has_rates_of_its_own),    /* keeps its own */
     };
