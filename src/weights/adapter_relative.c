@@ -159,9 +159,10 @@ static flux1_status turned_rows(const part *p, const float *factors, float *out,
     adapter_rotation_reach(p->rotation, &first, &end);
     const int64_t wide = end - first, room = i64_max(ROWS_AT_ONCE * p->cols, 2 * p->rows * p->change->rotation.width);
     const size_t bytes = (size_t)(p->rows * wide + room) * sizeof(float);
-    float *own = NULL, *turns = malloc(bytes), *work = turns + p->rows * wide;
+    float *own = NULL, *turns = malloc(bytes);
     if (!turns)
         return error_oom(err, bytes, "an adapter's rows");
+    float *work = turns + p->rows * wide;
     adapter_rotation_rows(p->rotation, p->at, p->rows, first, end, turns, work);
     for (int64_t r = 0; r < p->rows; r++)
         turns[r * wide + p->at + r - first] -= 1;

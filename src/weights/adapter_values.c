@@ -88,9 +88,10 @@ static flux1_status kronecker(const adapter_change *c, int64_t row, int64_t rows
 {
     flux1_status st = FLUX1_OK;
     const int64_t high = c->y.rows, wide = c->y.cols;
-    float *x = malloc((size_t)(c->x.cols + wide) * sizeof *x), *y = x + c->x.cols;
+    float *x = malloc((size_t)(c->x.cols + wide) * sizeof *x);
     if (!x)
         return error_oom(err, (size_t)(c->x.cols + wide) * sizeof *x, "an adapter's rows");
+    float *y = x + c->x.cols;
     for (int64_t r = row; r < row + rows; r++, out += cols) {
         if (r == row || r % high == 0)
             TRY_CLEANUP(factor_rows(&c->x, r / high, 1, 0, c->x.cols, x, err));
@@ -107,9 +108,10 @@ flux1_status adapter_factor_times(const float *v, int64_t rows, const adapter_fa
                                   float *out, flux1_error *err)
 {
     const int64_t count = rows * f->rank + LINES * i64_max(f->rank, cols);
-    float *low = malloc((size_t)count * sizeof *low), *work = low + rows * f->rank;
+    float *low = malloc((size_t)count * sizeof *low);
     if (!low)
         return error_oom(err, (size_t)count * sizeof *low, "an adapter's rows");
+    float *work = low + rows * f->rank;
     flux1_status st = multiply(v, rows, f->rows, &f->a->view, f->rank, 0, f->rank, work, low, err);
     if (st == FLUX1_OK)
         st = multiply(low, rows, f->rank, &f->b->view, f->cols, col, cols, work, out, err);
