@@ -101,7 +101,7 @@ static int on_image(void *user, const flux1_image *image)
     double start = clock_seconds();
     r->failure = write_picture(r, image);
     r->write_seconds += clock_seconds() - start;
-    step_check_tell(&r->check, image);
+    r->pictures[image->index].distance = step_check_tell(&r->check, image);
     return r->failure != EXIT_DONE || was_interrupted();
 }
 

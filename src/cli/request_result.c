@@ -25,6 +25,20 @@ static void put_latents(json_writer *w, const request *r)
         json_end_array(w);
 }
 
+/* Of equal pictures there is no PSNR. */
+static void put_distance(json_writer *w, const step_distance *d)
+{
+    if (!d->known)
+        return;
+    json_begin_object(w, "from_full_run");
+    json_put_real(w, "relative_l2", d->relative_l2);
+    if (isfinite(d->psnr))
+        json_put_real(w, "psnr_db", d->psnr);
+    else
+        json_put_null(w, "psnr_db");
+    json_end_object(w);
+}
+
 /* Three decimals are enough for what was measured by the clock. */
 static void put_seconds(json_writer *w, const char *key, double seconds)
 {
@@ -51,6 +65,7 @@ static void print_json(const request *r, double total)
         json_put_integer(&w, "height", p->height);
         if (r->params.step_cache > 0)
             json_put_integer(&w, "steps_reused", p->steps_reused);
+        put_distance(&w, &p->distance);
         json_end_object(&w);
     }
     json_end_array(&w);

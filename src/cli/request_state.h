@@ -14,7 +14,8 @@ typedef struct picture {
     uint64_t seed;
     int width, height, steps_reused;
     bool written;
-    char *latents; /* file of its latents, where it could not be decoded */
+    step_distance distance; /* with --step-cache-check */
+    char *latents;          /* file of its latents, where it could not be decoded */
 } picture;
 
 typedef struct request {

@@ -74,19 +74,25 @@ static bool compare(const step_check *s, const flux1_image *image, double *squar
     return good;
 }
 
-void step_check_tell(const step_check *s, const flux1_image *image)
+step_distance step_check_tell(const step_check *s, const flux1_image *image)
 {
     double squares = 0, size = 0;
     if (image->index >= s->count)
-        return;
-    if (!compare(s, image, &squares, &size))
+        return (step_distance){0};
+    if (!compare(s, image, &squares, &size)) {
         print_warning("seed %" PRIu64 ": not compared, as the temporary file cannot be read", image->seed);
-    else if (squares == 0)
+        return (step_distance){0};
+    }
+    if (squares == 0) {
         print_note("seed %" PRIu64 ": the picture is that of the full run", image->seed);
-    else
-        print_note("seed %" PRIu64 ": %.1f dB PSNR from the full run's picture (relative L2 %.3g)", image->seed,
-                   10 * log10(255.0 * 255.0 * (double)bytes_of(image) / squares),
-                   sqrt(squares / (size > 0 ? size : 1)));
+        return (step_distance){.known = true, .psnr = INFINITY};
+    }
+    const step_distance d = {.known = true,
+                             .relative_l2 = sqrt(squares / (size > 0 ? size : 1)),
+                             .psnr = 10 * log10(255.0 * 255.0 * (double)bytes_of(image) / squares)};
+    print_note("seed %" PRIu64 ": %.1f dB PSNR from the full run's picture (relative L2 %.3g)", image->seed, d.psnr,
+               d.relative_l2);
+    return d;
 }
 
 void step_check_free(step_check *s)

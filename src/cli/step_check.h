@@ -20,8 +20,14 @@ typedef struct step_check {
 flux1_status step_check_make(step_check *s, flux1_context *c, const flux1_model *m,
                              const flux1_generate_params *params);
 
-/* Prints the distance of a picture from its counterpart, if there is one. */
-void step_check_tell(const step_check *s, const flux1_image *image);
+/* Of a picture from its counterpart. */
+typedef struct step_distance {
+    bool known;
+    double relative_l2, psnr; /* dB; INFINITY: they are equal */
+} step_distance;
+
+/* Prints the distance, if there is a counterpart. */
+step_distance step_check_tell(const step_check *s, const flux1_image *image);
 
 void step_check_free(step_check *s);
 

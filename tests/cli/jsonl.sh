@@ -120,8 +120,19 @@ flux1 generate -m "$tiny" --from a.png --step-cache-check -o c.png
 expect_status 0 "--from repeats the step cache"
 cmp a.png c.png || fail "--from repeats the picture"
 grep -q 'dB PSNR from the full run' ../err || fail "the distance is told: $(tail -3 ../err)"
-flux1 generate -m "$tiny" -p x -S 7 -n 3 -s 2 -W 48 -H 32 --step-cache fb:0.000001 --step-cache-check --output-dir check
+flux1 generate -m "$tiny" --from a.png --step-cache-check -q --json -o c.png
+expect_status 0 "--step-cache-check --json"
+awk -v psnr="$(answer 1 images.0.from_full_run.psnr_db)" -v l2="$(answer 1 images.0.from_full_run.relative_l2)" \
+    'BEGIN { exit !(psnr > 1 && psnr < 60 && l2 > 0 && l2 < 1) }' || fail "the distance in JSON: $(cat ../out)"
+printf '{"prompt": "x", "seed": 1, "steps": 3, "step_cache": "fb:50", "output": "d.png"}\n' >../lines
+flux1 generate -q -m "$tiny" -W 32 -H 32 --jsonl --step-cache-check <../lines
+cp ../out checked
+fits answer checked
+[ -n "$(answer 1 images.0.from_full_run.psnr_db)" ] || fail "the distance of a line's picture: $(cat ../out ../err)"
+flux1 generate -m "$tiny" -p x -S 7 -n 3 -s 2 -W 48 -H 32 --step-cache fb:0.000001 --step-cache-check --json --output-dir check
 expect_status 0 "--step-cache-check of several pictures"
+is 1 images.2.from_full_run.relative_l2 0.0
+grep -q '"psnr_db": null' ../out || fail "equal pictures have no PSNR: $(cat ../out)"
 for seed in 7 8 9; do
     grep -q "seed $seed: the picture is that of the full run" ../err || fail "each picture is compared with its own: $(tail -5 ../err)"
 done
