@@ -155,7 +155,8 @@ FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_benc
  * "b_seconds", "why"}] (a time is 0, so that there is no ratio), "only_in_a", "only_in_b"}. A verdict is
  * "b is faster" or "b is slower" where the medians differ by more than 1 % and by more than three times both median
  * distances together, and, with fewer than 8 runs, the ranges of runs do not touch; else "within noise", or "not known:
- * one run". Reports of `runs` are compared by mean and deviation. */
+ * one run". Reports of `runs` are compared by mean and deviation. FLUX1_ERR_ARGUMENT: one file twice, or no row is in
+ * both; FLUX1_ERR_FORMAT: not such reports. */
 FLUX1_API flux1_status flux1_bench_compare_json(flux1_context *context, const char *a, const char *b, char **json);
 
 /* Plans a picture on a machine that need not be here, by the dry run of the stages that would run: a JSON list with an

@@ -294,6 +294,18 @@ static void put_all(json_writer *w, const side *a, const side *b)
     json_end_object(w);
 }
 
+/* Stages of one run have nothing to do with the whole runs of another, nor have one stage's kernels with another's. */
+static flux1_status check_common(const side *a, const side *b, flux1_error *err)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (find(b, &a->rows[i]))
+            return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_ARGUMENT,
+                     "%s and %s have nothing in common that was timed; compare reports of the same stages, both with "
+                     "or both without --runs",
+                     a->path, b->path);
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat one, other;
@@ -315,6 +327,7 @@ flux1_status flux1_bench_compare_json(flux1_context *c, const char *a, const cha
                          "%s: both reports are this file; compare those of two runs, each in a file of its own", b);
     TRY_CLEANUP(side_open(&one, a, &c->error));
     TRY_CLEANUP(side_open(&other, b, &c->error));
+    TRY_CLEANUP(check_common(&one, &other, &c->error));
     put_all(&w, &one, &other);
     st = json_take(&w, "the comparison", json, &c->error);
 cleanup:

@@ -294,6 +294,18 @@ static void what_is_no_report_is_refused(void **state)
     }
 }
 
+static void reports_of_different_stages_are_not_compared(void **state)
+{
+    (void)state;
+    json_value *v;
+    char message[256];
+    const char *a = REPORT(3, 1, STAGE("t5", 2, 1, 3, 0)), *b = REPORT(3, 1, STAGE("clip", 2, 1, 3, 0));
+    assert_int_equal(compared(a, b, &v, message), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(message, "nothing in common"));
+    assert_non_null(strstr(message, paths[0]));
+    assert_non_null(strstr(message, paths[1]));
+}
+
 /* By another name too. */
 static void a_report_is_not_compared_with_itself(void **state)
 {
@@ -318,6 +330,7 @@ int main(void)
         cmocka_unit_test(kernels_have_the_type_of_their_products),
         cmocka_unit_test(differences_above_the_noise_are_told),
         cmocka_unit_test(other_setups_and_lone_rows_are_named),
+        cmocka_unit_test(reports_of_different_stages_are_not_compared),
         cmocka_unit_test(a_time_of_0_is_told_and_has_no_ratio),
         cmocka_unit_test(what_is_no_report_is_refused),
         cmocka_unit_test(a_report_is_not_compared_with_itself),
