@@ -60,7 +60,7 @@ refused 2 '--compare -: reports are read from files' bench --compare "$tiny/mode
 # what does not fit is said before anything is timed; a plan alone is made all the same
 refused 1 'timing vae decode takes .* of host memory .*--max-memory' bench -m "$tiny" -W 1024 -H 1024 --max-memory 60M
 refused 1 'timing dit step takes .*--max-memory' bench -m "$tiny" --stage dit --max-memory 1M
-refused 1 'decoding takes .*--max-memory' bench -m "$tiny" --runs 1 -W 1024 -H 1024 --max-memory 30M
+refused 1 'decoding takes .*--max-memory' bench -m "$tiny" --runs 1 -W 1024 -H 1024 --max-memory 60M
 flux1 bench -m "$tiny" --stage dit --repeats 0 --max-memory 1M
 expect_status 0 "bench that only plans"
 mkdir ../alone
