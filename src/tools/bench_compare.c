@@ -301,8 +301,8 @@ static flux1_status check_common(const side *a, const side *b, flux1_error *err)
         if (find(b, &a->rows[i]))
             return FLUX1_OK;
     return error_set(err, FLUX1_ERR_ARGUMENT,
-                     "%s and %s have nothing in common that was timed; compare reports of the same stages, both with "
-                     "or both without --runs",
+                     "%s and %s have nothing in common that was timed; compare reports of the same stages, or two of "
+                     "whole runs",
                      a->path, b->path);
 }
 
