@@ -220,7 +220,7 @@ static bool weights_stay(const flux1_context *c, const ops_count *count, uint64_
     return weights_of(c, count, memory) + memory + c->device.kind->sizing->spare <= c->max_device_memory;
 }
 
-bool denoiser_batch_fits(const denoiser *d, const request *r, const stage_plan *text)
+static bool batch_fits(const denoiser *d, const request *r, const stage_plan *text)
 {
     const flux1_context *c = d->context;
     const memory_need need = memory_of(c, &c->device, &d->plan, NULL);
@@ -231,20 +231,25 @@ bool denoiser_batch_fits(const denoiser *d, const request *r, const stage_plan *
     return r->batch || !need.device || weights_stay(c, &d->plan.count, d->plan.memory);
 }
 
-/* The largest batch of those wanted that fits, if the size was left to us. */
+flux1_status denoiser_plan_pictures(flux1_context *c, const flux1_model *m, const request *r, int64_t pictures,
+                                    bool shrinks, const stage_plan *text, denoiser *out)
+{
+    const bool ours = !r->batch || shrinks;
+    for (int64_t together = request_batch(c, m, r, pictures);; together = (together + 1) / 2) {
+        if (shrinks)
+            c->run_texts = (uint64_t)(together * r->passes) * text_bytes_of(m, r->length);
+        TRY(denoiser_plan(c, m, r, together, out));
+        if (!ours || together == 1 || batch_fits(out, r, text))
+            return FLUX1_OK;
+        denoiser_close(out);
+    }
+}
+
 static flux1_status plan_denoiser(run *g)
 {
     flux1_context *c = g->c;
-    const bool ours = !g->r[0].batch || g->shrinks;
-    g->batch = request_batch(c, g->m, &g->r[0], g->count);
-    for (;; g->batch = (g->batch + 1) / 2) {
-        if (g->shrinks) /* each picture may be of another request */
-            c->run_texts = (uint64_t)(g->batch * g->r[0].passes) * text_bytes_of(g->m, g->r[0].length);
-        TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
-        if (!ours || g->batch == 1 || denoiser_batch_fits(&g->denoiser, &g->r[0], &g->text_plan.t5))
-            break;
-        denoiser_close(&g->denoiser);
-    }
+    TRY(denoiser_plan_pictures(c, g->m, &g->r[0], g->count, g->shrinks, &g->text_plan.t5, &g->denoiser));
+    g->batch = g->denoiser.batch;
     g->denoiser.previews = g->previews; /* some request's */
     char pictures[40] = "a picture";
     if (g->batch > 1)

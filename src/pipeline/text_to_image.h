@@ -84,9 +84,11 @@ typedef struct denoiser {
 } denoiser;
 flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, int64_t batch, denoiser *out);
 
-/* Whether several pictures fit (text: what encodes their prompts, if it has an arena), and drive no weights out of a
- * device, which would cost more than they gain. */
-bool denoiser_batch_fits(const denoiser *d, const request *r, const stage_plan *text);
+/* The same for out->batch of so many pictures: as many as the request says, else (and where `shrinks`, of requests that
+ * were put together, each with texts of its own) the most that fit and drive no weights out of a device, which would
+ * cost more than they gain. text: what encodes the prompts, if it has an arena. */
+flux1_status denoiser_plan_pictures(flux1_context *c, const flux1_model *m, const request *r, int64_t pictures,
+                                    bool shrinks, const stage_plan *text, denoiser *out);
 /* The texts must be encoded. reserve: [ranks] arena bytes, at least those of the plan; NULL: the plan's. *opening:
  * FLOPs of opening; 0 if it was already open for equal rows. */
 flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *reserve, progress *p, double *opening);

@@ -265,18 +265,6 @@ static void put_request(json_writer *w, const planned *p)
     json_end_object(w);
 }
 
-/* As a run would choose it: the largest batch that fits, if the size was left to us. */
-static flux1_status plan_denoiser(planned *p)
-{
-    p->batch = request_batch(p->c, p->m, &p->r, p->r.count);
-    for (;; p->batch = (p->batch + 1) / 2) {
-        TRY(denoiser_plan(p->c, p->m, &p->r, p->batch, &p->denoise));
-        if (p->r.batch || p->batch == 1 || denoiser_batch_fits(&p->denoise, &p->r, &p->texts.t5))
-            return FLUX1_OK;
-        denoiser_close(&p->denoise);
-    }
-}
-
 static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int adapter_count,
                                  const flux1_generate_params *params)
 {
@@ -287,7 +275,8 @@ static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int 
     c->run_texts = (uint64_t)p->r.passes * text_bytes_of(p->m, p->r.length);
     TRY(text_stand_in(p->m, p->m->clip_length, (int)p->r.length, &p->text, &c->error));
     TRY(text_plan_make(c, p->m, &p->r.adapters, p->text, &p->texts));
-    TRY(plan_denoiser(p));
+    TRY(denoiser_plan_pictures(c, p->m, &p->r, p->r.count, false, &p->texts.t5, &p->denoise));
+    p->batch = p->denoise.batch;
     return decoder_plan(c, p->m, &p->r, memory_beside(c, &c->device, NULL), &p->decode);
 }
 
