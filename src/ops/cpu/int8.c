@@ -227,10 +227,10 @@ static int64_t whole_rows(int64_t m) { return i64_ceil_div(m, INT8_MOST_TOKENS) 
 
 size_t cpu_int8_scratch(int8_kind kind, int64_t m, int64_t k)
 {
-    size_t numbers, scales, bytes;
+    size_t numbers, groups, bytes;
     if (!size_mul((size_t)whole_rows(m), (size_t)int8_numbers(kind, k), &numbers) ||
-        !size_mul((size_t)whole_rows(m), (size_t)int8_groups(kind, k) * sizeof(float), &scales) ||
-        !size_add(numbers, scales, &bytes) || bytes > SIZE_MAX - ARENA_ALIGN)
+        !size_mul((size_t)whole_rows(m), (size_t)int8_groups(kind, k) * (sizeof(float) + sizeof(int32_t)), &groups) ||
+        !size_add(numbers, groups, &bytes) || bytes > SIZE_MAX - ARENA_ALIGN)
         return SIZE_MAX;
     return size_round_up(bytes, ARENA_ALIGN);
 }
@@ -252,6 +252,7 @@ flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w
     if (g->m > 0 && g->n > 0) {
         j.panels = scratch;
         j.scales = (float *)(void *)((char *)scratch + whole_rows(g->m) * j.numbers);
+        j.starts = (int32_t *)(void *)(j.scales + whole_rows(g->m) * j.groups);
         enum { BESIDE = 8 };
         const cut_limits most = {j.kernels->tokens, j.way->rows, j.way->tile, j.way->cols, BESIDE};
         const product_cut cut = cpu_cut_product(g->m, g->n, o->threads, &most);

@@ -26,8 +26,9 @@ typedef struct int8_job {
     const cpu_int8_way *way;
     cpu_finish_fn *finish;
     const cpu_weight *w;
-    int32_t *panels;         /* the input: [panel][k/4][tokens] words of four numbers along k */
-    float *scales;           /* [panel][group][tokens] */
+    int32_t *panels; /* the input: [panel][k/4][tokens] words of four numbers along k */
+    float *scales;   /* [panel][group][tokens] */
+    int32_t *starts; /* the same: −128 times a group's sum, which sums begin with where weights have 128 added */
     int64_t groups, numbers; /* of a row */
     int64_t block_n, block_m, blocks_m, threads;
     int lays; /* panels, and of them those that lie ready */

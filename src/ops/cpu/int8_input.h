@@ -126,6 +126,28 @@ static void turn_to_words(const int8_t *numbers, int64_t count, int32_t *panel)
     }
 }
 
+#if INT8_OFFSET || INT8_QUADS
+/* −128 times the sums of a panel's numbers, group by group: what sums begin with where the weights have 128 added. */
+static void sum_panel(const int32_t *words, int64_t count, int64_t group, int32_t *start)
+{
+    for (int64_t g = 0; g < count; g += group, start += TOKENS)
+        for (int v = 0; v < TOKENS; v += VW) {
+            const int64_t end = i64_min(count, g + group);
+            const vw offset = vw_word((int32_t)0x80808080u);
+            vw sum = vw_word(0);
+#if INT8_QUADS
+            for (int64_t k = g; k < end; k += 2)
+                sum = vw_quads(sum, offset, vw_load(words + k * TOKENS + v), offset,
+                               vw_load(words + (k + 1) * TOKENS + v));
+#else
+            for (int64_t k = g; k < end; k++)
+                sum = vw_dot(sum, offset, vw_load(words + k * TOKENS + v));
+#endif
+            vw_store(start + v, vw_sub(vw_word(0), sum));
+        }
+}
+#endif
+
 /* Columns [k, k + count) of the VW rows from m on. Rows behind the last are zeros: their sums are not used, but nothing
  * undefined is computed with. panel, scales: the first row's lane of the k block. */
 SIMD_INLINE void lay_rows(const int8_kind kind, const int8_job *j, int64_t m, int64_t k, int64_t count, int32_t *panel,
@@ -154,10 +176,17 @@ SIMD_INLINE void lay_panel(const int8_kind kind, const int8_job *j, int64_t inde
 {
     int32_t *panel = j->panels + index * TOKENS * (j->numbers / 4);
     float *scales = j->scales + index * TOKENS * j->groups;
-    for (int64_t k = 0; k < j->g->k; k += INT8_BLOCK_K)
+    for (int64_t k = 0; k < j->g->k; k += INT8_BLOCK_K) {
+        const int64_t count = i64_min(INT8_BLOCK_K, j->g->k - k), group = k / int8_group(kind) * TOKENS;
+        int32_t *words = panel + k / 4 * TOKENS;
         for (int64_t t = 0; t < TOKENS; t += VW)
-            lay_rows(kind, j, index * TOKENS + t, k, i64_min(INT8_BLOCK_K, j->g->k - k), panel + k / 4 * TOKENS + t,
-                     scales + k / int8_group(kind) * TOKENS + t);
+            lay_rows(kind, j, index * TOKENS + t, k, count, words + t, scales + group + t);
+#if INT8_OFFSET || INT8_QUADS
+        if (INT8_OFFSET || kind == INT8_ROTATED)
+            sum_panel(words, int8_numbers(kind, count) / 4, int8_group(kind) / 4,
+                      j->starts + index * TOKENS * j->groups + group);
+#endif
+    }
 }
 
 static void int8_lay_fine(void *arg, int64_t index, int worker)

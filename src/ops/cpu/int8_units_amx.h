@@ -63,8 +63,8 @@ static void int8_unit(int64_t rows, int64_t groups, const int8_scratch *s, int64
 }
 
 /* As kernels_int8.h has it. Rows behind the last are multiplied and dropped: the scratch has them. */
-static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const int32_t *words, const float *scales,
-                          float *c, int8_coming *next)
+static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const panel_block *panel, float *c,
+                          int8_coming *next)
 {
     const int64_t groups = count / INT8_GROUP;
     _Static_assert(INT8_MOST_COLS % UNIT == 0, "a task's rows of weights are whole tiles");
@@ -72,7 +72,7 @@ static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, co
     for (int64_t row = 0; row < cols; row += UNIT) {
         touch_coming(next);
         for (int half = 0; half < TOKENS; half += UNIT)
-            int8_unit(cols - row, groups, s, row, words + half, scales + half, c + row * TOKENS + half);
+            int8_unit(cols - row, groups, s, row, panel->words + half, panel->scales + half, c + row * TOKENS + half);
     }
 }
 
@@ -130,8 +130,7 @@ SIMD_INLINE void rotated_scale(const rotated_sums *s)
 
 /* As kernels_int8.h has it. Sums are scaled behind the tiles of the next ones, so that both units work. */
 static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t k, int64_t count,
-                             const int8_scratch *s, const int32_t *words, const float *scales, float *c,
-                             int8_coming *next)
+                             const int8_scratch *s, const panel_block *panel, float *c, int8_coming *next)
 {
     rotated_sums sums[2];
     int now = 0;
@@ -142,12 +141,13 @@ static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t
         const int8_t *a0 = form_block(j, n + row, k), *a1 = rows > UNIT ? form_block(j, n + row + UNIT, k) : a0;
         for (int64_t at = 0; at < count; at += INT8_LONG, now = 1 - now) {
             const int64_t g = at / INT8_LONG, here = at * UNIT;
-            rotated_group(a0 + here, a1 + here, words + at / 4 * TOKENS, i64_min(INT8_LONG, count - at), &sums[now]);
+            rotated_group(a0 + here, a1 + here, panel->words + at / 4 * TOKENS, i64_min(INT8_LONG, count - at),
+                          &sums[now]);
             if (row + at > 0)
                 rotated_scale(&sums[1 - now]);
             sums[now].rows = rows;
             sums[now].weights = s->scales + row * INT8_BLOCK_GROUPS + g;
-            sums[now].tokens = scales + g * TOKENS;
+            sums[now].tokens = panel->scales + g * TOKENS;
             sums[now].c = c + row * TOKENS;
         }
     }

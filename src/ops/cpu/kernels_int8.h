@@ -56,11 +56,16 @@ typedef struct int8_scratch {
     int32_t weights[INT8_MOST_COLS * LDA];
     int32_t panel[BLOCK_WORDS * TOKENS];
     float scales[MOST_COLS * INT8_BLOCK_GROUPS];
-    int32_t start[INT8_BLOCK_GROUPS * TOKENS]; /* of the panel's sums; INT8_OFFSET, INT8_QUADS */
     float lines[TOKENS * MOST_COLS];
     float values[INT8_BLOCK_K];
     int8_t numbers[INT8_BLOCK_K];
 } int8_scratch;
+/* A k block of a panel. start: of the sums (int8_job). */
+typedef struct panel_block {
+    const int32_t *words;
+    const float *scales;
+    const int32_t *start;
+} panel_block;
 _Static_assert(sizeof(int8_scratch) <= GEMM_SCRATCH * sizeof(float), "a task's scratch");
 
 /* ---- weights ---- */
@@ -278,31 +283,29 @@ SIMD_INLINE void int8_scale(const int rows, vw sum[TILE_ROWS][TILE_VECTORS], con
 
 /* words: of a row's k block, in whole groups but for a rotated last one. */
 SIMD_INLINE void int8_tile_body(const int8_kind kind, const int rows, int words, const int8_scratch *s, int64_t row,
-                                const int32_t *b, const float *scales, float *c)
+                                const panel_block *panel, float *c)
 {
-    const int32_t *a = s->weights + row * LDA;
-    const float *weights = s->scales + row * INT8_BLOCK_GROUPS;
+    const int32_t *a = s->weights + row * LDA, *b = panel->words, *start = panel->start;
+    const float *weights = s->scales + row * INT8_BLOCK_GROUPS, *scales = panel->scales;
     const int most = kind == INT8_ROTATED ? LONG_WORDS : GROUP_WORDS;
-    for (int g = 0; g * most < words; g++, a += most, b += most * TOKENS, scales += TOKENS) {
+    for (int g = 0; g * most < words; g++, a += most, b += most * TOKENS, start += TOKENS, scales += TOKENS) {
         vw sum[TILE_ROWS][TILE_VECTORS];
         const int group = kind == INT8_ROTATED && words - g * most < most ? words - g * most : most;
 #if INT8_QUADS
         if (kind == INT8_ROTATED)
-            quad_sums(sum, rows, group, s->start + g * TOKENS, a, LDA, b);
+            quad_sums(sum, rows, group, start, a, LDA, b);
         else
 #endif
-            int8_sums(sum, rows, group, s->start + g * TOKENS, a, LDA, b);
+            int8_sums(sum, rows, group, start, a, LDA, b);
         int8_scale(rows, sum, weights + g, scales, c);
     }
 }
 
-typedef void int8_tile_fn(int words, const int8_scratch *s, int64_t row, const int32_t *b, const float *scales,
-                          float *c);
-#define TILE_OF(name, kind, rows)                                                                                \
-    static void name##rows(int words, const int8_scratch *s, int64_t row, const int32_t *b, const float *scales, \
-                           float *c)                                                                             \
-    {                                                                                                            \
-        int8_tile_body(kind, rows, words, s, row, b, scales, c);                                                 \
+typedef void int8_tile_fn(int words, const int8_scratch *s, int64_t row, const panel_block *panel, float *c);
+#define TILE_OF(name, kind, rows)                                                                             \
+    static void name##rows(int words, const int8_scratch *s, int64_t row, const panel_block *panel, float *c) \
+    {                                                                                                         \
+        int8_tile_body(kind, rows, words, s, row, panel, c);                                                  \
     }
 #define FINE(rows) TILE_OF(fine_tile_, INT8_FINE, rows)
 #define ROTATED(rows) TILE_OF(rotated_tile_, INT8_ROTATED, rows)
@@ -320,7 +323,7 @@ static int8_tile_fn *const int8_tiles[2][TILE_ROWS + 1] = {{NULL, EACH_TILE(FINE
 
 /* All outputs of a task with a k block of one panel; tiles differ by one row at most. */
 static void multiply_tiles(const int8_kind kind, int64_t cols, int64_t count, const int8_scratch *s,
-                           const int32_t *words, const float *scales, float *c, int8_coming *next)
+                           const panel_block *panel, float *c, int8_coming *next)
 {
     const bool rotated = kind == INT8_ROTATED;
     const int64_t tiles = i64_ceil_div(cols, rotated ? ROTATED_TILE : FINE_TILE),
@@ -328,45 +331,22 @@ static void multiply_tiles(const int8_kind kind, int64_t cols, int64_t count, co
     for (int64_t t = 0, row = 0; t < tiles; t++) {
         const int64_t height = cols / tiles + (t < cols % tiles);
         touch_coming(next);
-        int8_tiles[rotated][height]((int)length, s, row, words, scales, c + row * TOKENS);
+        int8_tiles[rotated][height]((int)length, s, row, panel, c + row * TOKENS);
         row += height;
     }
 }
 
-static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const int32_t *words, const float *scales,
-                          float *c, int8_coming *next)
+static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const panel_block *panel, float *c,
+                          int8_coming *next)
 {
-    multiply_tiles(INT8_FINE, cols, count, s, words, scales, c, next);
+    multiply_tiles(INT8_FINE, cols, count, s, panel, c, next);
 }
 
 static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t k, int64_t count,
-                             const int8_scratch *s, const int32_t *words, const float *scales, float *c,
-                             int8_coming *next)
+                             const int8_scratch *s, const panel_block *panel, float *c, int8_coming *next)
 {
     (void)j, (void)n, (void)k; /* the weights are laid */
-    multiply_tiles(INT8_ROTATED, cols, count, s, words, scales, c, next);
-}
-#endif
-
-#if INT8_OFFSET || INT8_QUADS
-/* −128 times the sums of the panel's numbers, group by group. */
-static void sum_panel(const int32_t *words, int64_t count, int64_t group, int32_t *start)
-{
-    for (int64_t g = 0; g < count; g += group, start += TOKENS)
-        for (int v = 0; v < TOKENS; v += VW) {
-            const int64_t end = i64_min(count, g + group);
-            const vw offset = vw_word((int32_t)0x80808080u);
-            vw sum = vw_word(0);
-#if INT8_QUADS
-            for (int64_t k = g; k < end; k += 2)
-                sum = vw_quads(sum, offset, vw_load(words + k * TOKENS + v), offset,
-                               vw_load(words + (k + 1) * TOKENS + v));
-#else
-            for (int64_t k = g; k < end; k++)
-                sum = vw_dot(sum, offset, vw_load(words + k * TOKENS + v));
-#endif
-            vw_store(start + v, vw_sub(vw_word(0), sum));
-        }
+    multiply_tiles(INT8_ROTATED, cols, count, s, panel, c, next);
 }
 #endif
 
@@ -375,22 +355,18 @@ SIMD_INLINE void multiply_panel(const int8_kind kind, const int8_job *j, int64_t
                                 int64_t k, int64_t count, int8_scratch *s, float *c, int8_coming *next)
 {
     const int64_t all = int8_numbers(kind, count);
-    const int32_t *words = j->panels + (panel * j->numbers + k) / 4 * TOKENS;
-    const float *scales = j->scales + (panel * j->groups + k / int8_group(kind)) * TOKENS;
+    const int64_t groups = (panel * j->groups + k / int8_group(kind)) * TOKENS;
+    panel_block laid = {j->panels + (panel * j->numbers + k) / 4 * TOKENS, j->scales + groups, j->starts + groups};
 #if INT8_PAIRS
     if (!INT8_QUADS || kind == INT8_FINE) {
-        vw_widen_panel(words, all / 4, s->panel);
-        words = s->panel;
+        vw_widen_panel(laid.words, all / 4, s->panel);
+        laid.words = s->panel;
     }
 #endif
-#if INT8_OFFSET || INT8_QUADS
-    if (INT8_OFFSET || kind == INT8_ROTATED)
-        sum_panel(words, all / 4, int8_group(kind) / 4, s->start);
-#endif
     if (kind == INT8_ROTATED)
-        multiply_rotated(j, n, cols, k, all, s, words, scales, c, next);
+        multiply_rotated(j, n, cols, k, all, s, &laid, c, next);
     else
-        multiply_fine(cols, all, s, words, scales, c, next);
+        multiply_fine(cols, all, s, &laid, c, next);
 }
 
 /* ---- a task ---- */
