@@ -12,9 +12,16 @@ run() { # seconds
     rm -f "$dir"/*
     hosts_mpirun 1 "$program" "$dir" last "$1" >"$dir/log" 2>&1
 }
+at_work() { # both processes, and for a second
+    for ((tries = 0; tries < 60; tries++)); do
+        [ ! -f "$dir/pid.0" ] || [ ! -f "$dir/pid.1" ] || break
+        sleep 1
+    done
+    sleep 1
+}
 
 hosts_up 2 1gbit
-{ sleep 3; hosts_link 2 down; touch "$dir/down"; sleep 5; hosts_link 2 up; } &
+{ at_work; hosts_link 2 down; touch "$dir/down"; sleep 5; hosts_link 2 up; } &
 run 10 || bad "a link that is unplugged for 5 s is not survived"
 [ -f "$dir/down" ] || bad "the link was not unplugged"
 wait
@@ -23,8 +30,9 @@ hosts_limit 2 1gbit 20kb 1ms
 run 3 || bad "a link that drops packets is not survived"
 
 # mpirun does not end then: it waits for what is behind the link
+rm -f "$dir"/*
 run 60 &
-sleep 3
+at_work
 hosts_link 2 down
 for ((tries = 0; tries < 35; tries++)); do
     [ ! -f "$dir/said.0" ] || [ ! -f "$dir/said.1" ] || break

@@ -164,15 +164,15 @@ static void meshes_agree(int64_t text, int64_t height, int64_t width, const mesh
     const mesh_device shapes = {.kind = device->kind, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
     assert_int_equal(mesh_dry_run(&one, &shapes, 0, one_step, &p, &all, &err), FLUX1_OK);
     p.claim = false;
-    float *want = NULL;
+    tensor first = {0}; /* what the others should give */
     size_t cells = (size_t)tensor_elements(&p.latent);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < cells; k++)
             ((float *)p.latent.data)[k] = NAN;
         run_on(&n[i], device, &p);
-        const float *got = p.latent.data;
+        const float *got = p.latent.data, *want = first.data;
         if (!want) {
-            want = p.latent.data;
+            first = p.latent;
             p.latent = values(height * width, FLUX.in_channels, 4);
             continue;
         }
@@ -185,7 +185,7 @@ static void meshes_agree(int64_t text, int64_t height, int64_t width, const mesh
         if (!(sqrt(off) <= most * sqrt(norm2)) || sqrt(off) < least * sqrt(norm2))
             fail_msg("mesh %s: relative error %g", n[i].shape, sqrt(off / norm2));
     }
-    free(want);
+    tensor_free(&first);
     picture_free(&p);
     store_close(p.weights);
     ops_device_close(device);
