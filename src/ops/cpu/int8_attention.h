@@ -114,16 +114,6 @@ static void lay_head_queries(const attention_job *t, const head_state *s, int64_
     }
 }
 
-/* A head's part of a row, on its way into the cache. */
-static void touch_head(const attention_job *t, const view *x, int64_t m, int64_t h)
-{
-    enum { LINE = 64 };
-    const int64_t bytes = x->bf16 ? 2 : 4;
-    const char *at = (const char *)view_row(x, m) + h * t->dim * bytes;
-    for (int64_t i = 0; i < t->dim * bytes; i += LINE)
-        __builtin_prefetch(at + i, 0, 2);
-}
-
 /* The values come after the keys: their rows are fetched meanwhile. */
 static void lay_head_keys(const attention_job *t, head_state *s, int64_t m, int64_t keys, int64_t h)
 {
@@ -131,8 +121,8 @@ static void lay_head_keys(const attention_job *t, head_state *s, int64_t m, int6
     int8_t numbers[INT8_LONG];
     s->bad = 0;
     for (int64_t i = 0; i < keys; i++) {
-        touch_head(t, &t->k, m + i64_min(i + AHEAD, keys - 1), h);
-        touch_head(t, &t->v, m + i, h);
+        touch_row(&t->k, m + i64_min(i + AHEAD, keys - 1), h * t->dim, t->dim);
+        touch_row(&t->v, m + i, h * t->dim, t->dim);
         quantise_head(t, &t->k, m + i, h, numbers, s->k_scale + i);
         s->bad += s->k_scale[i] - s->k_scale[i];
         lay_row_words(numbers, s->length, s->k + i * s->ldk);

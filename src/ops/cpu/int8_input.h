@@ -148,6 +148,16 @@ static void sum_panel(const int32_t *words, int64_t count, int64_t group, int32_
 }
 #endif
 
+/* Columns [k, k + count) of a row, on their way into the cache. */
+SIMD_INLINE void touch_row(const view *x, int64_t m, int64_t k, int64_t count)
+{
+    enum { LINE = 64 };
+    const int64_t bytes = x->bf16 ? 2 : 4;
+    const char *at = (const char *)view_row(x, m) + k * bytes;
+    for (int64_t i = 0; i < count * bytes; i += LINE)
+        __builtin_prefetch(at + i, 0, 2);
+}
+
 /* Columns [k, k + count) of the VW rows from m on. Rows behind the last are zeros: their sums are not used, but nothing
  * undefined is computed with. panel, scales: the first row's lane of the k block. */
 SIMD_INLINE void lay_rows(const int8_kind kind, const int8_job *j, int64_t m, int64_t k, int64_t count, int32_t *panel,
@@ -159,8 +169,10 @@ SIMD_INLINE void lay_rows(const int8_kind kind, const int8_job *j, int64_t m, in
     for (int64_t t = 0; t < VW; t++) {
         if (m + t < j->g->m) {
             const void *x = view_row(&j->g->in, m + t);
+            if (m + t + 1 < j->g->m)
+                touch_row(&j->g->in, m + t + 1, k, count);
             for (int64_t i = 0; i < count; i += VW)
-                vstoren(values + i, vldn(x, j->g->in.bf16, k + i, vcount(count - i)), vcount(count - i));
+                vstore(values + i, vldn(x, j->g->in.bf16, k + i, vcount(count - i)));
             quantise_as(kind, values, count, numbers + t * LAY_LINE, scale);
         } else {
             memset(numbers + t * LAY_LINE, 0, (size_t)all);
