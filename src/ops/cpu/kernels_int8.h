@@ -383,12 +383,24 @@ static bool int8_stopped(const atomic_int *cancel)
 #define INT8_ATTENTION int8_attention
 #endif
 
+/* What the epilogue of a row writes and adds to, on its way into the cache. */
+SIMD_INLINE void touch_outputs(const gemm_job *g, int64_t m, int64_t n, int64_t cols)
+{
+    touch_row(&g->out, m, n, cols);
+    if (g->residual.data)
+        touch_row(&g->residual, m, n, cols);
+}
+
 static void finish_panel(const int8_job *j, int64_t m, int64_t n, int64_t cols, const float *c, float *lines)
 {
+    enum { AHEAD = 2 }; /* 5: the same */
     const int64_t rows = i64_min(TOKENS, j->g->m - m);
     turn_to_lines(c, TOKENS, rows, cols, lines, MOST_COLS);
-    for (int64_t t = 0; t < rows; t++)
+    for (int64_t t = 0; t < rows; t++) {
+        if (t + AHEAD < rows)
+            touch_outputs(j->g, m + t + AHEAD, n, cols);
         j->finish(j->g, m + t, n, cols, lines + t * MOST_COLS);
+    }
 }
 
 SIMD_INLINE void gemm_of(const int8_kind kind, const int8_job *j, int64_t index, int worker)
