@@ -452,7 +452,12 @@ static void case_norm_conv_strips(run *r)
 static void case_upsample_conv_strips(run *r)
 {
     const int64_t height = 24, width = 9, channels = 2048;
-    for (int tiles = 0; tiles < 2; tiles++) {
+#if defined(CHECKOPS_SIMDE) /* AVX-512's panels are wider than these lines: no tiles */
+    enum { KINDS = 1 };
+#else
+    enum { KINDS = 2 };
+#endif
+    for (int tiles = 0; tiles < KINDS; tiles++) {
         const int64_t batch = tiles ? 1 : 2, out_channels = tiles ? 16 : 3;
         weight_recipe w =
             recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, channels, 3, 3}));
