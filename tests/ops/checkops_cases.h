@@ -80,7 +80,7 @@ static void case_linear_thin(run *r)
 }
 
 #if ARENA > 64 << 20
-/* Lines of more strips than one. */
+/* Lines of more strips than one, each row of outputs or every other. */
 static void case_conv_strips(run *r)
 {
     const int64_t channels = 70, width = 4000, out_channels = 3;
@@ -88,9 +88,12 @@ static void case_conv_strips(run *r)
         recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, channels, 3, 3}));
     w.kernel = 3;
     weight *p = prepare(r, &w, true);
-    act in = plane(r, 1, 20, width, channels, false), out = plane(r, 1, 20, width, out_channels, true);
-    ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
-    keep(r, out);
+    act in = plane(r, 1, 20, width, channels, false);
+    for (int stride = 1; stride <= 2; stride++) {
+        act out = plane(r, 1, 20 / stride, width / stride, out_channels, true);
+        ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, stride, (act){0}, out));
+        keep(r, out);
+    }
 }
 #endif
 
@@ -443,6 +446,30 @@ static void case_norm_conv_strips(run *r)
                         out));
     keep(r, out);
 }
+
+/* The same in front of an upsampling, beside rows of neighbours: in tiles, and of two items with too few outputs for
+ * those. */
+static void case_upsample_conv_strips(run *r)
+{
+    const int64_t height = 24, width = 9, channels = 2048;
+#if defined(CHECKOPS_SIMDE) /* AVX-512's panels are wider than these lines: no tiles */
+    enum { KINDS = 1 };
+#else
+    enum { KINDS = 2 };
+#endif
+    for (int tiles = 0; tiles < KINDS; tiles++) {
+        const int64_t batch = tiles ? 1 : 2, out_channels = tiles ? 16 : 3;
+        weight_recipe w =
+            recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, channels, 3, 3}));
+        w.kernel = 3;
+        weight *p = prepare(r, &w, true);
+        act in = plane(r, batch, height, width, channels, false), top = plane(r, batch, 1, width, channels, false),
+            bottom = plane(r, batch, 1, width, channels, false),
+            out = plane(r, batch, 2 * height, 2 * width, out_channels, true);
+        ok(r, ops_upsample_conv(r->o, in, top, bottom, p, out));
+        keep(r, out);
+    }
+}
 #endif
 
 static void case_upsample(run *r)
@@ -762,6 +789,7 @@ static const check checks[] = {
     {"norm_conv", case_norm_conv, 40, 1e-6, 1e-2},
 #if ARENA > 64 << 20 /* where lines are cut into strips: not on a GPU, whose tests have a small arena */
     {"norm_conv, several strips", case_norm_conv_strips, 2, 1e-6, 1e-2},
+    {"upsample_conv, several strips", case_upsample_conv_strips, 1, 1e-6, 8e-3},
 #endif
     {"embed", case_embed, 12, 1e-7, 5e-3},
     {"activate", case_activate, 20, 1e-6, 5e-3},

@@ -378,6 +378,33 @@ static void columns_beside_each_other_count_once(void **state)
     weights_stay_within_their_budget_in(BESIDE);
 }
 
+/* Between two steps: what was there leaves at once where less may stay, and stays where more may, or all may as before.
+ * Then it is as if there had been no other budget. */
+static void a_budget_may_change(void **state)
+{
+    (void)state;
+    static const size_t budgets[] = {5, 3, 4}; /* blocks */
+    const size_t each = MATRIX / BLOCKS, slack = 256 << 10;
+    float want[ROWS], got[ROWS];
+    size_t most = 0;
+    blocks all = open_blocks(SIZE_MAX, WHOLE);
+    step_of(&all, 0, want, &most);
+    all.r.d->kind->weights_budget(all.r.o, SIZE_MAX);
+    assert_true(mapped_in(all.data) >= MATRIX - slack);
+    for (int i = 0; i < 3; i++) {
+        all.r.d->kind->weights_budget(all.r.o, budgets[i] * each);
+        assert_in_range(mapped_in(all.data), i < 2 ? 0 : each - slack, i < 2 ? slack : 3 * each + slack);
+        most = 0;
+        for (int64_t step = 0; step < 3; step++) {
+            memset(got, 0xff, sizeof got);
+            step_of(&all, step, got, &most);
+            assert_memory_equal(got, want, sizeof want);
+        }
+        assert_in_range(most, (budgets[i] - 1) * each - slack, budgets[i] * each + slack);
+    }
+    close_rank(&all.r);
+}
+
 /* Half of the blocks are begun beside the other half, as adapters' are. In the first step that is not known before it
  * happens; no step may take more for it. */
 static void blocks_beside_others_stay_within_the_budget(void **state)
@@ -499,6 +526,7 @@ int main(void)
                                        cmocka_unit_test(made_up_weights_stay),
                                        cmocka_unit_test(a_rank_touches_its_own_columns_once_they_are_prepared),
                                        cmocka_unit_test(weights_stay_within_their_budget),
+                                       cmocka_unit_test(a_budget_may_change),
                                        cmocka_unit_test(columns_beside_each_other_count_once),
                                        cmocka_unit_test(lent_forms_stay_within_the_budget),
                                        cmocka_unit_test(blocks_beside_others_stay_within_the_budget),

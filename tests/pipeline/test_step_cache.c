@@ -171,6 +171,38 @@ static void of_a_batch_the_largest_change_counts(void **state)
     golden_close(&g);
 }
 
+/* The second picture of a call does not go on from what the first one left, whose last whole step may be any, and is
+ * counted by itself: where every change is small enough, all steps but the first are short. */
+static void each_picture_begins_with_a_whole_step(void **state)
+{
+    (void)state;
+    golden g;
+    golden_open("dev/step_cache", "some", &g);
+    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    for (int all = 0; all < 2; all++) {
+        flux1_generate_params p = g.params, q;
+        flux1_image *images, *alone[2];
+        p.step_cache = all ? 1000 : 1;
+        q = p;
+        q.seed++;
+        alone[0] = generate(c, m, &p);
+        alone[1] = generate(c, m, &q);
+        assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images),
+                         FLUX1_OK);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(alone[i]->steps_reused == p.steps - 1, all);
+            assert_int_equal(images[i].steps_reused, alone[i]->steps_reused);
+            assert_true(same_pixels(&images[i], alone[i]));
+            flux1_images_free(alone[i], 1);
+        }
+        flux1_images_free(images, 2);
+    }
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 static void what_is_no_threshold_is_refused(void **state)
 {
     (void)state;
@@ -198,6 +230,7 @@ int main(void)
         cmocka_unit_test(without_a_reuse_the_picture_is_that_without_a_cache),
         cmocka_unit_test(recorded_parts_are_their_calls),
         cmocka_unit_test(of_a_batch_the_largest_change_counts),
+        cmocka_unit_test(each_picture_begins_with_a_whole_step),
         cmocka_unit_test(what_is_no_threshold_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,7 +105,7 @@ static void header_length_must_lie_in_the_file(void **state)
         {{255, 255, 255, 255, 255, 255, 255, 127, '{', '}'}, 10, "at most 100000000"},
         {{1, 225, 245, 5, 0, 0, 0, 0, '{', '}'}, 10, "100000001"}, /* 100,000,001 */
         {{0, 225, 245, 5, 0, 0, 0, 0, '{', '}'}, 10, "the file ends after 2"},
-        {{0, 0, 0, 0, 0, 0, 0, 0}, 8, "does not begin with '{'"},
+        {{0, 0, 0, 0, 0, 0, 0, 0, '{'}, 8, "does not begin with '{'"},
         {{2, 0, 0, 0, 0, 0, 0, 0, '[', ']'}, 10, "does not begin with '{'"},
         {{3, 0, 0, 0, 0, 0, 0, 0, ' ', '{', '}'}, 11, "does not begin with '{'"},
         {{1, 0, 0, 0, 0, 0, 0, 0, '{', '}'}, 10, "JSON"},
@@ -228,19 +228,40 @@ static void tensors_must_tile_the_data(void **state)
                  4, "\"z.w\"", "overlaps");
 }
 
-/* 4 million values in 9 MB would become half a GB in the parser. */
+/* 4 million values in 9 MB would become half a GB in the parser: they are counted by what stands in front of each. */
 static void absurdly_many_values_are_refused_before_parsing(void **state)
 {
     (void)state;
-    size_t n = 4000010;
-    char *header = malloc(2 * n + 20);
+    enum { MOST = 4000000 };
+    static const char before[] = {',', '{', '['};
+    char *header = malloc(MOST + 2);
     assert_non_null(header);
-    strcpy(header, "{\"a\":[");
-    for (size_t i = 0; i < n; i++)
-        memcpy(header + 6 + 2 * i, "0,", 2);
-    strcpy(header + 6 + 2 * n, "0]}");
-    expect_status(header, 0, FLUX1_ERR_LIMIT, "", "more than 4000000");
+    for (int i = 0; i < 3; i++) {
+        memset(header, before[i], MOST + 1);
+        header[0] = '{';
+        header[MOST + 1] = 0;
+        expect_status(header, 0, FLUX1_ERR_LIMIT, "", "more than 4000000");
+        header[MOST] = 0;
+        expect_fault(header, 0, "", "header");
+    }
     free(header);
+}
+
+static void a_file_that_may_be_one_is_known_by_its_beginning(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned char bytes[9];
+        size_t size;
+        bool like;
+    } cases[] = {
+        {{255, 255, 255, 255, 0, 0, 0, 0, '{'}, 9, true}, {{2, 0, 0, 0, 0, 0, 0, 0, '{'}, 8, false},
+        {{2, 0, 0, 0, 0, 0, 0, 0, '['}, 9, false},        {{2, 0, 0, 0, 1, 0, 0, 0, '{'}, 9, false},
+        {{2, 0, 0, 0, 0, 2, 0, 0, '{'}, 9, false},        {{2, 0, 0, 0, 0, 0, 4, 0, '{'}, 9, false},
+        {{2, 0, 0, 0, 0, 0, 0, 8, '{'}, 9, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(safetensors_like(cases[i].bytes, cases[i].size), cases[i].like);
 }
 
 static void every_cut_of_a_file_is_refused(void **state)
@@ -273,6 +294,7 @@ int main(void)
         cmocka_unit_test(offsets_must_fit_shape_and_file),
         cmocka_unit_test(tensors_must_tile_the_data),
         cmocka_unit_test(absurdly_many_values_are_refused_before_parsing),
+        cmocka_unit_test(a_file_that_may_be_one_is_known_by_its_beginning),
         cmocka_unit_test(every_cut_of_a_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -385,6 +385,35 @@ static void scales_are_positive_or_of_zeros(void **state)
     add("img_in.weight_scale", "F32", "[2]", less, sizeof less);
     finish();
     expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "negative");
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", zeros, 2);
+    add("img_in.weight_scale", "F32", "[2]", less, sizeof less);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "negative");
+}
+
+/* More rows than are looked at at a time. */
+static void each_of_many_scales_is_checked(void **state)
+{
+    (void)state;
+    enum { ROWS = 300, AT = 290 };
+    static float scales[ROWS];
+    static unsigned char values[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        scales[i] = (float)i + 1, values[i] = 1;
+    for (int bad = 2; bad >= 0; bad--) {
+        scales[AT] = bad == 2 ? NAN : 0;
+        values[AT] = bad == 1;
+        begin("");
+        add("img_in.weight", "I8", "[300,1]", values, sizeof values);
+        add("img_in.weight_scale", "F32", "[300]", scales, sizeof scales);
+        finish();
+        if (bad)
+            expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", bad == 1 ? "is 0, but its weight is not" : "NaN");
+    }
+    store *s = open_part(MODEL_TRANSFORMER);
+    assert_true(value_of(s, "x_embedder.weight", AT) == 0 && value_of(s, "x_embedder.weight", ROWS - 1) == ROWS);
+    store_close(s);
 }
 
 static void a_missing_scale_is_found(void **state)
@@ -405,6 +434,12 @@ static void a_missing_scale_is_found(void **state)
     finish();
     expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (img_in.comfy_quant says", "");
     begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
+    add("img_in.comfy_quant", "U8", "[27]", fp8, sizeof fp8 - 1);
+    add_float("img_in.scale_weight", "[]", 1); /* is one by its older name */
+    finish();
+    store_close(open_part(MODEL_TRANSFORMER));
+    begin("");
     add("img_in.weight", "I8", "[2,1]", NULL, 2);
     add("img_in.comfy_quant", "U8", "[29]", "{\"format\": \"int8_tensorwise\"}", 29);
     finish();
@@ -416,22 +451,24 @@ static void a_missing_scale_is_found(void **state)
     expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (_quantization_metadata says", "");
 }
 
-/* Half of the largest value of either type tells it, with any sign. */
+/* Half of the largest value of either type tells it, with any sign; a matrix's, not a vector's. */
 static void the_values_of_a_lost_scale_are_told(void **state)
 {
     (void)state;
     static const struct {
-        const char *type;
-        unsigned char value;
-        bool scaled;
-    } cases[] = {{"F8_E4M3", 0x75, false}, {"F8_E4M3", 0x76, true}, {"F8_E4M3", 0xF6, true},
-                 {"F8_E5M2", 0x76, false}, {"F8_E5M2", 0x77, true}, {"F8_E5M2", 0xF7, true}};
+        const char *type, *shape;
+        unsigned char value[2];
+        bool lost;
+    } cases[] = {{"F8_E4M3", "[2,1]", {0x75, 0}, false}, {"F8_E4M3", "[2,1]", {0x76, 0}, true},
+                 {"F8_E4M3", "[2,1]", {0, 0xF6}, true},  {"F8_E4M3", "[2]", {0x76, 0x76}, false},
+                 {"F8_E5M2", "[2,1]", {0x76, 0}, false}, {"F8_E5M2", "[2,1]", {0, 0x77}, true},
+                 {"F8_E5M2", "[2,1]", {0xF7, 0}, true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         begin("");
         add("scaled_fp8", "F8_E4M3", "[0]", NULL, 0);
-        add("img_in.weight", cases[i].type, "[2,1]", (const unsigned char[]){0, cases[i].value}, 2);
+        add("img_in.weight", cases[i].type, cases[i].shape, cases[i].value, 2);
         finish();
-        if (cases[i].scaled)
+        if (cases[i].lost)
             expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing", "scaled_fp8 says");
         else
             store_close(open_part(MODEL_TRANSFORMER));
@@ -790,6 +827,7 @@ int main(void)
         cmocka_unit_test(scales_of_nothing_and_of_one_value_are_read),
         cmocka_unit_test(notes_beside_a_weight_are_read),
         cmocka_unit_test(scales_are_positive_or_of_zeros),
+        cmocka_unit_test(each_of_many_scales_is_checked),
         cmocka_unit_test(a_missing_scale_is_found),
         cmocka_unit_test(the_values_of_a_lost_scale_are_told),
         cmocka_unit_test(what_has_no_scale_beside_a_marker_is_taken_as_it_is),
