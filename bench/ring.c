@@ -274,7 +274,7 @@ int main(int argc, char **argv)
     d.processes = all;
     if (processes_count(all) < 2)
         die("bench_ring takes several processes, one for each rank");
-    if (ops_device_open("cpu", &d.device, &err) != FLUX1_OK || mesh_parse(shape, NULL, NULL, &c, &err) != FLUX1_OK)
+    if (ops_cpu_device.open(0, &d.device, &err) != FLUX1_OK || mesh_parse(shape, NULL, NULL, &c, &err) != FLUX1_OK)
         die(err.message);
     d.kind = d.device->kind;
     if (mesh_open(&c, &d, &s, &err) != FLUX1_OK)

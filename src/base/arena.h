@@ -5,8 +5,6 @@
 
 #include "base/status.h"
 
-#include <stdbool.h>
-
 #define ARENA_ALIGN 64
 
 typedef struct arena {

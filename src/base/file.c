@@ -1,7 +1,5 @@
 #include "base/file.h"
 
-#include "base/checked.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -174,7 +174,7 @@ static flux1_status expanded(const char *path, const char *first, const char *se
     return builder_take(&b, "the Hugging Face cache's path", out, err);
 }
 
-/* Something in huggingface_hub's home folder; part may be NULL. */
+/* Something in huggingface_hub's home folder: HF_HOME, else huggingface in XDG_CACHE_HOME, else in ~/.cache. */
 static flux1_status in_home(const char *part, char **out, flux1_error *err)
 {
     const char *home = variable("HF_HOME"), *cache = variable("XDG_CACHE_HOME");
@@ -182,8 +182,6 @@ static flux1_status in_home(const char *part, char **out, flux1_error *err)
         return expanded(home, part, NULL, out, err);
     return expanded(cache ? cache : "~/.cache", "huggingface", part, out, err);
 }
-
-flux1_status hub_home(char **out, flux1_error *err) { return in_home(NULL, out, err); }
 
 flux1_status hub_cache_root(char **out, flux1_error *err)
 {

@@ -35,15 +35,12 @@ bool hub_path_valid(const char *path);
 /* Whether these are the 40 digits of a commit (lower case). */
 bool hub_is_commit(const char *text);
 
-/* The cache's folder, malloc'd: HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else hub in hub_home. Set to nothing counts
- * as not set. "~", "~/…", $NAME and ${NAME} are expanded, as huggingface_hub does. FLUX1_ERR_IO if no home folder is
- * known, FLUX1_ERR_MEMORY. */
+/* The cache's folder, malloc'd: HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else hub in the hub's home: HF_HOME, else
+ * huggingface in XDG_CACHE_HOME, else ~/.cache/huggingface. Set to nothing counts as not set. "~", "~/…", $NAME and
+ * ${NAME} are expanded, as huggingface_hub does. FLUX1_ERR_IO if no home folder is known, FLUX1_ERR_MEMORY. */
 flux1_status hub_cache_root(char **out, flux1_error *err);
 
-/* HF_HOME, else huggingface in XDG_CACHE_HOME, else ~/.cache/huggingface; malloc'd. Errors as above. */
-flux1_status hub_home(char **out, flux1_error *err);
-
-/* The file with the user's token: HF_TOKEN_PATH, else token in hub_home; malloc'd. Errors as above. */
+/* The file with the user's token: HF_TOKEN_PATH, else token in the hub's home; malloc'd. Errors as above. */
 flux1_status hub_token_path(char **out, flux1_error *err);
 
 /* Whether the variable is set to 1, on, yes or true, in any case, which is what huggingface_hub takes for a yes. */

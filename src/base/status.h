@@ -6,8 +6,6 @@
 
 #include "flux1.h"
 
-#include <stdarg.h>
-
 #define FLUX1_MESSAGE_MAX 4096
 
 typedef struct flux1_error {

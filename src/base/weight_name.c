@@ -2,7 +2,6 @@
 
 #include "base/ending.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -16,7 +16,6 @@
 #include "cli/taken.h"
 #include "cli/values.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

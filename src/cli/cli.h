@@ -47,6 +47,9 @@ bool name_parts(const options *opt, flux1_model_parts *parts);
  */
 int read_prompt(const options *opt, char **prompt, size_t *bytes);
 
+/* The number of an option; *out stays as it is where it is not given. */
+void take_whole(const options *opt, option_id id, int *out);
+
 /* The numbers of a request that a command offers. */
 void fill_request(const options *opt, flux1_generate_params *params);
 

@@ -30,17 +30,12 @@ static void fill_bench(const options *opt, flux1_bench_params *params)
         params->variant = v[OPT_VARIANT].text;
     if (v[OPT_STAGE].given)
         params->stage = v[OPT_STAGE].text;
-    if (v[OPT_WIDTH].given)
-        params->width = (int)v[OPT_WIDTH].whole;
-    if (v[OPT_HEIGHT].given)
-        params->height = (int)v[OPT_HEIGHT].whole;
-    if (v[OPT_STEPS].given)
-        params->steps = (int)v[OPT_STEPS].whole;
-    if (v[OPT_MAX_SEQUENCE_LENGTH].given)
-        params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    take_whole(opt, OPT_WIDTH, &params->width);
+    take_whole(opt, OPT_HEIGHT, &params->height);
+    take_whole(opt, OPT_STEPS, &params->steps);
+    take_whole(opt, OPT_MAX_SEQUENCE_LENGTH, &params->sequence_length);
     params->clip_tokens = (int)v[OPT_CLIP_TOKENS].whole;
-    if (v[OPT_REPEATS].given)
-        params->repeats = (int)v[OPT_REPEATS].whole;
+    take_whole(opt, OPT_REPEATS, &params->repeats);
     params->runs = (int)v[OPT_RUNS].whole;
     params->profile = v[OPT_PROFILE].text;
     params->events = v[OPT_EVENTS].text;

@@ -64,28 +64,32 @@ bool name_parts(const options *opt, flux1_model_parts *parts)
     return true;
 }
 
+void take_whole(const options *opt, option_id id, int *out)
+{
+    if (opt->values[id].given)
+        *out = (int)opt->values[id].whole;
+}
+
+static void take_real(const options *opt, option_id id, float *out)
+{
+    if (opt->values[id].given)
+        *out = (float)opt->values[id].real;
+}
+
 void fill_request(const options *opt, flux1_generate_params *params)
 {
     const option_value *v = opt->values;
     flux1_generate_params_defaults(params);
-    if (v[OPT_WIDTH].given)
-        params->width = (int)v[OPT_WIDTH].whole;
-    if (v[OPT_HEIGHT].given)
-        params->height = (int)v[OPT_HEIGHT].whole;
-    if (v[OPT_STEPS].given)
-        params->steps = (int)v[OPT_STEPS].whole;
-    if (v[OPT_GUIDANCE].given)
-        params->guidance = (float)v[OPT_GUIDANCE].real;
-    if (v[OPT_COUNT].given)
-        params->count = (int)v[OPT_COUNT].whole;
-    if (v[OPT_BATCH].given)
-        params->batch = (int)v[OPT_BATCH].whole;
+    take_whole(opt, OPT_WIDTH, &params->width);
+    take_whole(opt, OPT_HEIGHT, &params->height);
+    take_whole(opt, OPT_STEPS, &params->steps);
+    take_real(opt, OPT_GUIDANCE, &params->guidance);
+    take_whole(opt, OPT_COUNT, &params->count);
+    take_whole(opt, OPT_BATCH, &params->batch);
     params->negative_prompt = v[OPT_NEGATIVE_PROMPT].text;
-    if (v[OPT_TRUE_CFG_SCALE].given)
-        params->true_cfg_scale = (float)v[OPT_TRUE_CFG_SCALE].real;
+    take_real(opt, OPT_TRUE_CFG_SCALE, &params->true_cfg_scale);
     params->step_cache = (float)v[OPT_STEP_CACHE].real;
-    if (v[OPT_MAX_SEQUENCE_LENGTH].given)
-        params->max_sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    take_whole(opt, OPT_MAX_SEQUENCE_LENGTH, &params->max_sequence_length);
     if (v[OPT_VAE_TILING].given)
         params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0     ? FLUX1_TILING_YES
                          : strcmp(v[OPT_VAE_TILING].text, "no") == 0    ? FLUX1_TILING_NO

@@ -9,7 +9,7 @@
 #include "fetch/token.h"
 #include "fetch/url.h"
 
-#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

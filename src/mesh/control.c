@@ -1,13 +1,8 @@
 #include "mesh/control.h"
 
-#include "base/checked.h"
+#include "mesh/sockets.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -36,7 +31,6 @@ typedef struct link {
 
 struct control {
     control_events events;
-    int heartbeat, silence;
     control_address address;
     pthread_t thread;
     bool started;
@@ -112,14 +106,6 @@ static void end_link(link_end *l)
     free(l->in.data);
     free(l->out.data);
     *l = (link_end){.fd = -1, .who = -1};
-}
-
-static bool prepare_socket(int fd)
-{
-    int yes = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
 /* ---- sending; with the lock ---- */
@@ -266,7 +252,7 @@ static void accept_stranger(control *c, int listener)
     for (int i = 0; i < c->room && !free_link; i++)
         if (c->link[i].fd < 0)
             free_link = &c->link[i];
-    if (!free_link || !prepare_socket(fd)) {
+    if (!free_link || !socket_prepare(fd)) {
         close(fd);
         return;
     }
@@ -336,16 +322,16 @@ static void keep_time(control *c)
         link_end *l = &c->link[i];
         if (l->fd < 0)
             continue;
-        double limit = l->who < 0 ? STRANGER_SECONDS : c->silence;
+        double limit = l->who < 0 ? STRANGER_SECONDS : c->events.silence;
         if (t - l->heard > limit)
             read_link(c, l);
         if (l->fd >= 0 && t - l->heard > limit) {
             snprintf(cause, sizeof cause, "has been silent for %d s: its host or the network is down, or it is stopped",
-                     c->silence);
+                     c->events.silence);
             lose(c, l, cause);
         } else if (l->fd >= 0 && l->who >= 0) {
             pthread_mutex_lock(&c->lock);
-            if (t - l->said >= c->heartbeat) {
+            if (t - l->said >= c->events.heartbeat) {
                 send_link(l, FRAME_HEARTBEAT, NULL, 0);
                 l->said = t;
             }
@@ -364,7 +350,7 @@ static void *watch(void *arg)
         pthread_mutex_unlock(&c->lock);
         if (stop)
             return NULL;
-        if (poll(c->fds, (nfds_t)n, 1000 * c->heartbeat / 4 + 1) > 0)
+        if (poll(c->fds, (nfds_t)n, 1000 * c->events.heartbeat / 4 + 1) > 0)
             serve_sockets(c, c->fds, n);
         keep_time(c);
     }
@@ -372,8 +358,7 @@ static void *watch(void *arg)
 
 /* ---- opening ---- */
 
-static flux1_status create_control(int count, int room, const control_events *events, int heartbeat, int silence,
-                                   control **out, flux1_error *err)
+static flux1_status create_control(int count, int room, const control_events *events, control **out, flux1_error *err)
 {
     control *c = calloc(1, sizeof *c + (size_t)room * sizeof c->link[0]);
     bool *present = calloc((size_t)count, sizeof *present);
@@ -390,8 +375,6 @@ static flux1_status create_control(int count, int room, const control_events *ev
     pthread_cond_init(&c->changed, &clock);
     pthread_condattr_destroy(&clock);
     c->events = *events;
-    c->heartbeat = heartbeat;
-    c->silence = silence;
     c->count = count;
     c->room = room;
     c->present = present;
@@ -400,7 +383,7 @@ static flux1_status create_control(int count, int room, const control_events *ev
     for (int i = 0; i < room; i++)
         c->link[i] = (link_end){.fd = -1, .who = -1};
     *out = c;
-    if (pipe(c->wake) == 0 && prepare_socket(c->wake[0]) && prepare_socket(c->wake[1]))
+    if (pipe(c->wake) == 0 && socket_prepare(c->wake[0]) && socket_prepare(c->wake[1]))
         return FLUX1_OK;
     control_close(c);
     *out = NULL;
@@ -415,81 +398,21 @@ static flux1_status start_watching(control *c, flux1_error *err)
     return FLUX1_OK;
 }
 
-static bool listen_on(int family, uint16_t *port, int *out)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a = {0};
-    socklen_t size = family == AF_INET ? sizeof a.v4 : sizeof a.v6;
-    int fd = socket(family, SOCK_STREAM, 0), yes = 1;
-    a.any.sa_family = (sa_family_t)family;
-    if (fd < 0)
-        return false;
-    if (family == AF_INET)
-        a.v4.sin_port = htons(*port);
-    else
-        a.v6.sin6_port = htons(*port);
-    bool ok = (family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) == 0) &&
-              prepare_socket(fd) && bind(fd, &a.any, size) == 0 && listen(fd, 128) == 0 &&
-              getsockname(fd, &a.any, &size) == 0;
-    if (!ok) {
-        close(fd);
-        return false;
-    }
-    *port = ntohs(family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
-    *out = fd;
-    return true;
-}
-
-/* This host's addresses; link-local ones mean nothing elsewhere. */
-static void list_addresses(control_address *a)
-{
-    struct ifaddrs *all = NULL;
-    if (getifaddrs(&all) != 0)
-        return;
-    for (struct ifaddrs *i = all; i && a->count < CONTROL_ADDRESSES; i = i->ifa_next) {
-        if (!i->ifa_addr || !(i->ifa_flags & IFF_UP))
-            continue;
-        if (i->ifa_addr->sa_family == AF_INET) {
-            a->at[a->count].family = 4;
-            memcpy(a->at[a->count++].bytes, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, 4);
-        } else if (i->ifa_addr->sa_family == AF_INET6) {
-            const struct in6_addr *v6 = &((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr;
-            if (IN6_IS_ADDR_LINKLOCAL(v6))
-                continue;
-            a->at[a->count].family = 6;
-            memcpy(a->at[a->count++].bytes, v6, 16);
-        }
-    }
-    freeifaddrs(all);
-}
-
-static bool random_bytes(void *to, size_t size)
-{
-    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && read(fd, to, size) == (ssize_t)size;
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-flux1_status control_listen(int count, const control_events *events, int heartbeat, int silence,
-                            control_address *address, control **out, flux1_error *err)
+flux1_status control_listen(int count, const control_events *events, control_address *address, control **out,
+                            flux1_error *err)
 {
     control *c;
     flux1_status st;
-    TRY(create_control(count, count + STRANGERS, events, heartbeat, silence, &c, err));
+    TRY(create_control(count, count + STRANGERS, events, &c, err));
     c->leads = true;
-    bool four = listen_on(AF_INET, &c->address.port, &c->listener[0]);
-    bool six = listen_on(AF_INET6, &c->address.port, &c->listener[1]);
-    if ((!four && !six) || !random_bytes(c->address.token, CONTROL_TOKEN) ||
-        !random_bytes(c->address.answer, CONTROL_TOKEN)) {
+    bool four = socket_listen(AF_INET, &c->address.port, &c->listener[0]);
+    bool six = socket_listen(AF_INET6, &c->address.port, &c->listener[1]);
+    if ((!four && !six) || getentropy(c->address.token, CONTROL_TOKEN) != 0 ||
+        getentropy(c->address.answer, CONTROL_TOKEN) != 0) {
         control_close(c);
         return error_set(err, FLUX1_ERR_COMM, "cannot listen for the other processes: %s", strerror(errno));
     }
-    list_addresses(&c->address);
+    socket_addresses(&c->address);
     *address = c->address;
     if ((st = start_watching(c, err)) != FLUX1_OK) {
         control_close(c);
@@ -513,31 +436,6 @@ flux1_status control_wait(control *c, int seconds, int *missing, flux1_error *er
             *missing = i;
     pthread_mutex_unlock(&c->lock);
     return *missing ? error_set(err, FLUX1_ERR_COMM, "no connection within %d s", seconds) : FLUX1_OK;
-}
-
-static int begin_connect(const control_address *a, int i)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } to = {0};
-    bool four = a->at[i].family == 4;
-    to.any.sa_family = four ? AF_INET : AF_INET6;
-    if (four) {
-        to.v4.sin_port = htons(a->port);
-        memcpy(&to.v4.sin_addr, a->at[i].bytes, 4);
-    } else {
-        to.v6.sin6_port = htons(a->port);
-        memcpy(&to.v6.sin6_addr, a->at[i].bytes, 16);
-    }
-    int fd = socket(to.any.sa_family, SOCK_STREAM, 0);
-    if (fd < 0)
-        return -1;
-    if (prepare_socket(fd) && (connect(fd, &to.any, four ? sizeof to.v4 : sizeof to.v6) == 0 || errno == EINPROGRESS))
-        return fd;
-    close(fd);
-    return -1;
 }
 
 static bool say_hello(const control_address *a, int index, int fd)
@@ -564,7 +462,7 @@ static bool is_leader(const control_address *a, int fd)
 /* Of one address after the other, so that the leader takes this process once. Returns the socket, or −1. */
 static int try_address(const control_address *a, int i, int index, double end)
 {
-    int fd = begin_connect(a, i);
+    int fd = socket_connect(a, i);
     bool connected = false, welcome = false;
     while (fd >= 0 && !welcome && now() < end) {
         struct pollfd p = {.fd = fd, .events = (short)(connected ? POLLIN : POLLOUT)};
@@ -589,8 +487,8 @@ static int try_address(const control_address *a, int i, int index, double end)
     return fd;
 }
 
-flux1_status control_connect(const control_address *address, int index, const control_events *events, int heartbeat,
-                             int silence, int seconds, control **out, flux1_error *err)
+flux1_status control_connect(const control_address *address, int index, const control_events *events, int seconds,
+                             control **out, flux1_error *err)
 {
     control *c;
     double end = now() + seconds;
@@ -601,7 +499,7 @@ flux1_status control_connect(const control_address *address, int index, const co
     if (fd < 0)
         return error_set(err, FLUX1_ERR_COMM, "no connection at port %d of any of its %d addresses within %d s",
                          address->port, count, seconds);
-    flux1_status st = create_control(1, 1, events, heartbeat, silence, &c, err);
+    flux1_status st = create_control(1, 1, events, &c, err);
     if (st != FLUX1_OK) {
         close(fd);
         return st;

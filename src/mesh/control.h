@@ -29,16 +29,17 @@ typedef struct control_events {
     void (*frame)(void *arg, int from, int type, const void *bytes, size_t size);
     void (*lost)(void *arg, int who, const char *cause);
     void *arg;
+    int heartbeat, silence; /* seconds: between two signs of life of ours; without any of a process until it is lost */
 } control_events;
 
 /* Leader: listens on all addresses of this host, and begins to take followers 1 … count − 1. */
-flux1_status control_listen(int count, const control_events *events, int heartbeat, int silence,
-                            control_address *address, control **out, flux1_error *err);
+flux1_status control_listen(int count, const control_events *events, control_address *address, control **out,
+                            flux1_error *err);
 /* Waits for all followers; *missing is the first that has not come within `seconds`. FLUX1_ERR_COMM */
 flux1_status control_wait(control *c, int seconds, int *missing, flux1_error *err);
 /* Follower number `index`. FLUX1_ERR_COMM */
-flux1_status control_connect(const control_address *address, int index, const control_events *events, int heartbeat,
-                             int silence, int seconds, control **out, flux1_error *err);
+flux1_status control_connect(const control_address *address, int index, const control_events *events, int seconds,
+                             control **out, flux1_error *err);
 
 /* To one process, or to all that are connected if `to` is negative. Does not wait: what does not fit into the socket is
  * kept. type < CONTROL_TYPES, size ≤ CONTROL_FRAME_MAX. From any thread, not after control_close has begun. False if it

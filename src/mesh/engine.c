@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "mesh/transfers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,7 +12,6 @@
 #include <time.h>
 
 enum {
-    KEPT_MAX = 256, /* transfers that stay set up; more only while they are under way */
     ITEMS_BLOCK = 64,
     SETTLE_SECONDS = 60,
     PAUSE_MIN = 10, /* microseconds */
@@ -19,25 +19,13 @@ enum {
     PAUSE_MAX = 500
 };
 
-/* A transfer that is set up. */
-typedef struct kept {
-    struct kept *next; /* the one that was used before */
-    bool send, active;
-    int peer, tag;
-    void *at;
-    size_t bytes;
-    wire_request *request;
-} kept;
-
 /* A message that a rank has asked for. */
 typedef struct item {
     struct item *next;
-    bool send, done;
-    int peer, tag;
-    void *at;
-    size_t bytes;
+    bool done;
+    transfer_key of;
     exchange *x; /* NULL: nobody waits any more */
-    kept *kept;
+    transfer *transfer;
 } item;
 
 typedef struct items {
@@ -69,8 +57,7 @@ struct engine {
     bool command_ok;
     items *blocks;
     item *idle, *queue, **queue_end, *fresh, *active; /* fresh: being started */
-    kept *kept;
-    int kept_count;
+    transfers transfers;
     uint64_t *sent, *received; /* [count] messages */
     int64_t moved;             /* when something moved last, in nanoseconds */
 };
@@ -85,71 +72,6 @@ static int64_t now(void)
 static struct timespec at_time(int64_t nanoseconds)
 {
     return (struct timespec){.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
-}
-
-/* ---- what is set up ---- */
-
-/* Takes the last idle one out. */
-static bool drop_oldest(engine *e)
-{
-    kept **last = NULL;
-    for (kept **k = &e->kept; *k; k = &(*k)->next)
-        if (!(*k)->active)
-            last = k;
-    if (!last)
-        return false;
-    kept *k = *last;
-    *last = k->next;
-    e->w->destroy(k->request);
-    free(k);
-    e->kept_count--;
-    return true;
-}
-
-static kept *find_kept(engine *e, const item *i)
-{
-    for (kept **at = &e->kept; *at; at = &(*at)->next) {
-        kept *k = *at;
-        if (k->active || k->at != i->at || k->bytes != i->bytes || k->peer != i->peer || k->tag != i->tag ||
-            k->send != i->send)
-            continue;
-        *at = k->next;
-        k->next = e->kept;
-        return e->kept = k;
-    }
-    return NULL;
-}
-
-static bool make_kept(engine *e, const item *i, kept **out, char *why)
-{
-    while (e->kept_count >= KEPT_MAX && drop_oldest(e))
-        ;
-    kept *k = calloc(1, sizeof *k);
-    if (!k) {
-        snprintf(why, WIRE_WHY, "out of memory for a transfer");
-        return false;
-    }
-    *k = (kept){.next = e->kept, .send = i->send, .peer = i->peer, .tag = i->tag, .at = i->at, .bytes = i->bytes};
-    if (!e->w->create(i->send, i->peer, i->tag, i->at, i->bytes, &k->request, why)) {
-        free(k);
-        return false;
-    }
-    e->kept = k;
-    e->kept_count++;
-    *out = k;
-    return true;
-}
-
-static bool start_item(engine *e, item *i, char *why)
-{
-    kept *k = find_kept(e, i);
-    if (!k && !make_kept(e, i, &k, why))
-        return false;
-    if (!e->w->start(k->request, why))
-        return false;
-    k->active = true;
-    i->kept = k;
-    return true;
 }
 
 /* ---- the thread; functions that end in _locked are called with the lock and return with it ---- */
@@ -179,9 +101,9 @@ static void start_queued_locked(engine *e)
     e->queue_end = &e->queue;
     pthread_mutex_unlock(&e->lock);
     for (item *i = e->fresh; i && ok; i = i->next) {
-        ok = start_item(e, i, why);
-        if (ok && i->send)
-            e->sent[i->peer]++;
+        ok = transfers_start(&e->transfers, &i->of, &i->transfer, why);
+        if (ok && i->of.send)
+            e->sent[i->of.peer]++;
         last = i;
     }
     pthread_mutex_lock(&e->lock);
@@ -198,11 +120,11 @@ static void start_queued_locked(engine *e)
 
 static void finish_locked(engine *e, item *i)
 {
-    i->kept->active = false;
-    if (i->send)
+    i->transfer->active = false;
+    if (i->of.send)
         e->restless = true;
     else
-        e->received[i->peer]++;
+        e->received[i->of.peer]++;
     if (i->x && --i->x->pending == 0)
         i->x->last = clock_seconds();
     i->x = NULL;
@@ -217,7 +139,7 @@ static bool test_active_locked(engine *e)
     bool ok = true, moved = false;
     pthread_mutex_unlock(&e->lock);
     for (item *i = e->active; i && ok; i = i->next)
-        ok = e->w->test(i->kept->request, &i->done, why);
+        ok = e->w->test(i->transfer->request, &i->done, why);
     pthread_mutex_lock(&e->lock);
     if (!ok) {
         fail_locked(e, why);
@@ -233,8 +155,7 @@ static bool test_active_locked(engine *e)
         finish_locked(e, i);
         moved = true;
     }
-    while (e->kept_count > KEPT_MAX && drop_oldest(e))
-        ;
+    transfers_trim(&e->transfers);
     if (moved) {
         e->moved = now();
         pthread_cond_broadcast(&e->changed);
@@ -331,8 +252,7 @@ static void *engine_main(void *arg)
     bool finalize = ok && e->finalize && !e->broken;
     pthread_mutex_unlock(&e->lock);
     if (finalize) {
-        while (drop_oldest(e))
-            ;
+        transfers_end(&e->transfers);
         e->w->finalize(why);
     }
     pthread_mutex_lock(&e->lock);
@@ -360,11 +280,7 @@ static bool make_conditions(engine *e)
 
 static void release(engine *e)
 {
-    while (e->kept) { /* of an MPI that has not ended */
-        kept *k = e->kept;
-        e->kept = k->next;
-        free(k);
-    }
+    transfers_forget(&e->transfers);
     while (e->blocks) {
         items *b = e->blocks;
         e->blocks = b->next;
@@ -393,7 +309,7 @@ static flux1_status create_engine(const wire_table *w, engine **out, flux1_error
     engine *e = calloc(1, sizeof *e);
     if (!e)
         return error_oom(err, sizeof *e, "the exchange between processes");
-    e->w = w;
+    e->w = e->transfers.wire = w;
     e->queue_end = &e->queue;
     if (pthread_mutex_init(&e->lock, NULL) != 0) {
         free(e);
@@ -532,7 +448,7 @@ static void post(engine *e, exchange *x, bool send, int peer, int tag, char *at,
             x->status = FLUX1_ERR_MEMORY;
             break;
         }
-        *i = (item){.send = send, .peer = peer, .tag = tag, .at = at, .bytes = n, .x = x};
+        *i = (item){.of = {send, peer, tag, at, n}, .x = x};
         *e->queue_end = i;
         e->queue_end = &i->next;
         if (x->pending++ == 0)
@@ -685,7 +601,7 @@ static bool throw_away(engine *e, int peer, const settling *s, bool *found, char
 static bool settled_locked(engine *e, const uint64_t *expected)
 {
     for (item *i = e->active; i; i = i->next)
-        if (i->send)
+        if (i->of.send)
             return false;
     for (int p = 0; p < e->count; p++)
         if (e->received[p] < expected[p])
@@ -697,13 +613,13 @@ static bool settled_locked(engine *e, const uint64_t *expected)
 static bool cancel_rest(engine *e, char *why)
 {
     for (item *i = e->active; i; i = i->next)
-        if (!e->w->cancel(i->kept->request, why))
+        if (!e->w->cancel(i->transfer->request, why))
             return false;
     pthread_mutex_lock(&e->lock);
     while (e->active) {
         item *i = e->active;
         e->active = i->next;
-        i->kept->active = false;
+        i->transfer->active = false;
         i->next = e->idle;
         e->idle = i;
     }

@@ -90,8 +90,7 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
  * FLUX1_ERR_UNSUPPORTED: nothing runs bodies on this kind of device (runner.h). */
 typedef struct mesh_session mesh_session;
 flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err);
-void mesh_close(mesh_session *s);              /* NULL is fine */
-int mesh_session_ranks(const mesh_session *s); /* in this process */
+void mesh_close(mesh_session *s); /* NULL is fine */
 
 /* Gives each rank of this process an empty arena of at least arena_bytes[rank of the mesh]. Activations that were left
  * there are lost, weights stay. An arena that is large enough is kept. After a failure some ranks may have none:

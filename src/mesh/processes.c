@@ -484,7 +484,11 @@ static void lost(void *arg, int who, const char *cause)
     pthread_mutex_unlock(&p->lock);
 }
 
-control_events processes_events(processes *p) { return (control_events){.frame = hear, .lost = lost, .arg = p}; }
+control_events processes_events(processes *p)
+{
+    return (control_events){
+        .frame = hear, .lost = lost, .arg = p, .heartbeat = PROCESSES_HEARTBEAT, .silence = PROCESSES_SILENCE};
+}
 
 /* ---- orders ---- */
 

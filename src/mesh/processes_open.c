@@ -146,8 +146,7 @@ static flux1_status join(processes *p, const control_address *address, const con
     flux1_status st;
     if (p->index > 0) {
         processes_name(p, 0, who);
-        st = control_connect(address, p->index, events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, START_SECONDS,
-                             &p->control, err);
+        st = control_connect(address, p->index, events, START_SECONDS, &p->control, err);
         return st == FLUX1_OK ? st : error_prefix(err, "%s does not answer", who);
     }
     st = control_wait(p->control, START_SECONDS, &missing, err);
@@ -169,8 +168,7 @@ static flux1_status introduce(processes *p, const process_info *mine, flux1_erro
     if (!all)
         return error_oom(err, 0, "the processes");
     if (p->index == 0 && p->count > 1)
-        st =
-            control_listen(p->count, &events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, &hello.address, &p->control, err);
+        st = control_listen(p->count, &events, &hello.address, &p->control, err);
     flux1_status got = engine_gather(p->engine, &hello, all, sizeof hello, START_SECONDS, st == FLUX1_OK ? err : NULL);
     if (st == FLUX1_OK && (st = got) == FLUX1_OK) {
         pthread_mutex_lock(&p->lock); /* a process that joins at once may be lost at once, and named */

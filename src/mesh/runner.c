@@ -19,8 +19,6 @@ void mesh_close(mesh_session *s)
 
 void mesh_profile(mesh_session *s, struct profile *p) { s->profile = p; }
 
-int mesh_session_ranks(const mesh_session *s) { return s->ranks; }
-
 flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err)
 {
     return s->fn->reserve(s, arena_bytes, err);

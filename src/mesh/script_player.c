@@ -3,6 +3,7 @@
 #include "base/half.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 

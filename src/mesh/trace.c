@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +81,7 @@ void trace_sentence(const profile *p, char *out, size_t size)
 
 /* ---- the file ---- */
 
-enum { TRACK_COMPUTE, TRACK_EXCHANGE, TRACKS };
+enum { TRACK_COMPUTE, TRACK_EXCHANGE };
 
 typedef struct trace {
     file_writer file;

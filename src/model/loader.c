@@ -1,5 +1,6 @@
 #include "model/loader.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,37 +159,36 @@ flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, b
 }
 
 /* Layers [out, in] of one input, each cut by units of its rows, one below the other; their biases likewise. */
-static flux1_status load_stack(loader *l, const char *const *names, int parts, int64_t out, int64_t in, int64_t unit,
-                               bool bias, linear_weight *w, weight_recipe *all, weight_recipe *all_bias)
+static flux1_status load_stack(loader *l, const linear_place *p, bool bias, weight_recipe *all, weight_recipe *all_bias)
 {
     weight_recipe one, joined;
-    for (int i = 0; i < parts; i++) {
-        TRY(load_named(l, WEIGHT_LINEAR, names[i], ".weight", 2, (int64_t[]){out, in}, &one));
-        one = mesh_column_slice(l->m, &one, unit);
+    for (int i = 0; i < p->parts; i++) {
+        TRY(load_named(l, WEIGHT_LINEAR, p->name[i], ".weight", 2, (int64_t[]){p->out, p->in}, &one));
+        one = mesh_column_slice(l->m, &one, p->unit);
         if (i)
             TRY(recipe_stack(all, &one, &joined, l->m->err));
         *all = i ? joined : one;
         if (!bias)
             continue;
-        TRY(load_named(l, WEIGHT_VECTOR, names[i], ".bias", 1, &out, &one));
-        one = mesh_column_slice(l->m, &one, unit);
+        TRY(load_named(l, WEIGHT_VECTOR, p->name[i], ".bias", 1, &p->out, &one));
+        one = mesh_column_slice(l->m, &one, p->unit);
         if (i)
             TRY(recipe_stack(all_bias, &one, &joined, l->m->err));
         *all_bias = i ? joined : one;
     }
-    linear_place p = {.w = w, .parts = parts, .out = out, .in = in, .how = LINEAR_COLUMN, .unit = unit, .first = in};
-    for (int i = 0; i < parts; i++)
-        snprintf(p.name[i], sizeof p.name[i], "%s", names[i]);
-    *w = (linear_weight){0};
-    return add_place(l, &p);
+    *p->w = (linear_weight){0};
+    return add_place(l, p);
 }
 
 flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in,
                       bool bias, linear_weight *w)
 {
-    const char *const names[] = {q, k, v};
+    linear_place p = {.w = w, .parts = 3, .out = heads * dim, .in = in, .how = LINEAR_COLUMN, .unit = dim, .first = in};
     weight_recipe all = {0}, all_bias = {0};
-    TRY(load_stack(l, names, 3, heads * dim, in, dim, bias, w, &all, &all_bias));
+    snprintf(p.name[0], sizeof p.name[0], "%s", q);
+    snprintf(p.name[1], sizeof p.name[1], "%s", k);
+    snprintf(p.name[2], sizeof p.name[2], "%s", v);
+    TRY(load_stack(l, &p, bias, &all, &all_bias));
     all.role = WEIGHT_QKV;
     all.heads = all.rows / dim / 3;
     return load_prepared(l, &all, bias ? &all_bias : NULL, &w->w);
@@ -196,9 +196,11 @@ flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, in
 
 flux1_status load_pair(loader *l, const char *first, const char *second, int64_t out, int64_t in, linear_weight *w)
 {
-    const char *const names[] = {first, second};
+    linear_place p = {.w = w, .parts = 2, .out = out, .in = in, .how = LINEAR_COLUMN, .unit = 1, .first = in};
     weight_recipe all = {0};
-    TRY(load_stack(l, names, 2, out, in, 1, false, w, &all, NULL));
+    snprintf(p.name[0], sizeof p.name[0], "%s", first);
+    snprintf(p.name[1], sizeof p.name[1], "%s", second);
+    TRY(load_stack(l, &p, false, &all, NULL));
     return load_prepared(l, &all, NULL, &w->w);
 }
 

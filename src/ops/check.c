@@ -1,5 +1,6 @@
 #include "ops/check_call.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 flux1_status ops_cancelled(const ops *o)

@@ -1,5 +1,6 @@
 #include "ops/check_call.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 

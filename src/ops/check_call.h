@@ -5,8 +5,6 @@
 
 #include "ops/check.h"
 
-#include <inttypes.h>
-
 typedef struct call {
     const ops *o;
     const char *entry;

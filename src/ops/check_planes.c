@@ -1,7 +1,7 @@
 /* The contract of operations on planes: convolutions, group norms, upsampling. */
 #include "ops/check_call.h"
 
-#include <math.h>
+#include <inttypes.h>
 
 /* ---- primitives ---- */
 

@@ -157,7 +157,6 @@ extern const ops_device_kind ops_cpu_device, ops_ref_device;
 /* "cpu", "ref", "cuda", "cuda:1": the kind and the ordinal. FLUX1_ERR_UNSUPPORTED lists what this build has. NULL or
  * "": the first. */
 flux1_status ops_device_find(const char *name, const ops_device_kind **kind, int *ordinal, flux1_error *err);
-flux1_status ops_device_open(const char *name, ops_device **out, flux1_error *err);
 void ops_device_close(ops_device *d); /* NULL is fine */
 
 #endif

@@ -58,15 +58,6 @@ flux1_status ops_device_find(const char *name, const ops_device_kind **kind, int
     return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": not in this build, which has %s", name, known);
 }
 
-flux1_status ops_device_open(const char *name, ops_device **out, flux1_error *err)
-{
-    const ops_device_kind *kind;
-    int ordinal;
-    *out = NULL;
-    TRY(ops_device_find(name, &kind, &ordinal, err));
-    return kind->open(ordinal, out, err);
-}
-
 void ops_device_close(ops_device *d)
 {
     if (d)

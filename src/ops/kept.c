@@ -251,36 +251,6 @@ void kept_limit(kept *k, ops_kept_limit *w, size_t bytes)
     pthread_mutex_unlock(&k->lock);
 }
 
-size_t kept_unused(kept *k)
-{
-    size_t bytes = 0;
-    pthread_mutex_lock(&k->lock);
-    for (const kept_block *b = k->blocks; b; b = b->next)
-        bytes += b->users == 0 ? b->bytes : 0;
-    pthread_mutex_unlock(&k->lock);
-    return bytes;
-}
-
-bool kept_room(kept *k, size_t bytes)
-{
-    size_t needed = 0;
-    pthread_mutex_lock(&k->lock);
-    for (const kept_block *b = k->blocks; b; b = b->next)
-        needed += b->users > 0 && !b->release ? b->bytes : 0;
-    const size_t budget = least_budget(k);
-    bool room = !budget || (needed <= budget && bytes <= budget - needed);
-    pthread_mutex_unlock(&k->lock);
-    return room;
-}
-
-bool kept_allocate(kept *k, size_t bytes, uint64_t *data)
-{
-    pthread_mutex_lock(&k->lock);
-    bool taken = take_memory(k, bytes, data);
-    pthread_mutex_unlock(&k->lock);
-    return taken;
-}
-
 /* ---- keys ---- */
 
 /* splitmix64's finisher (Steele, Lea, Flood 2014) over two lanes. */

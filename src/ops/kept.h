@@ -66,13 +66,6 @@ void kept_budget(kept *k, size_t bytes);
 /* As ops_device_kind's kept_limit: where there are any, the least of them counts in place of kept_budget's. */
 void kept_limit(kept *k, ops_kept_limit *w, size_t bytes);
 
-size_t kept_unused(kept *k); /* bytes of unused blocks */
-/* Whether a new block of this size would stay when it is unused. */
-bool kept_room(kept *k, size_t bytes);
-
-/* Memory of the device for anything else: frees unused blocks until it fits. False if it does not. */
-bool kept_allocate(kept *k, size_t bytes, uint64_t *data);
-
 /* ---- keys: two 64-bit hashes of everything that determines a block's bytes ---- */
 
 /* The key of an empty block, for a kind of device, version `layout` of its form, and `options` that the form depends on

@@ -3,7 +3,7 @@
  * again.)
  *
  * `ops_script_create` gives a backend that computes nothing and writes a rank's calls down; script_fold makes one
- * script of all ranks', script_line_text and script_parse are its text, and mesh/script_play.h makes the calls again.
+ * script of all ranks', script_text.h is its text, and mesh/script_play.h makes the calls again.
  *
  * A line is an entry of SCRIPT_CALLS and its cells, numbers in the order of the entry's fields. Activations, weights,
  * blocks and marks are numbers that the line of their creation gives. */
@@ -44,7 +44,7 @@ typedef enum script_act_cell {
 
 /* SCRIPT_IDS: activations, weights, blocks and marks have numbers below it. Each rank that makes the calls keeps tables
  * as long as the largest, so it bounds what a line of a file can ask for. */
-enum { SCRIPT_FIELDS = 16, SCRIPT_CELLS = 64, SCRIPT_IDS = 1 << 15 };
+enum { SCRIPT_FIELDS = 16, SCRIPT_IDS = 1 << 15 };
 
 typedef struct script_field {
     const char *key;

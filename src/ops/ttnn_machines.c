@@ -12,8 +12,6 @@ static const ttnn_machine TABLE[] = {
 
 enum { ROWS = sizeof TABLE / sizeof *TABLE };
 
-const ttnn_machine *ttnn_machine_at(int index) { return index >= 0 && index < ROWS ? &TABLE[index] : NULL; }
-
 static bool is_made_of(const ttnn_machine *m, const cards *found)
 {
     if (m->boards == 0 || found->count != m->boards)

@@ -29,9 +29,6 @@ typedef struct ttnn_machine {
     int boards;
 } ttnn_machine;
 
-/* The index-th machine; NULL behind the last. */
-const ttnn_machine *ttnn_machine_at(int index);
-
 /* By name. NULL or "": the one that these cards are. FLUX1_ERR_UNSUPPORTED lists the names, and what was found. */
 flux1_status ttnn_machine_find(const char *name, const cards *found, const ttnn_machine **out, flux1_error *err);
 

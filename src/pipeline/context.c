@@ -9,12 +9,10 @@
 
 #include "mesh/processes.h"
 
-#include "base/checked.h"
-#include "base/limits.h"
 #include "base/pool.h"
 #include "base/utf8.h"
 
-#include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

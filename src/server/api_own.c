@@ -8,7 +8,6 @@
 #include "server/routes.h"
 #include "server/stream.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

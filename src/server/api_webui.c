@@ -6,7 +6,6 @@
 #include "server/routes.h"
 #include "server/webui_request.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

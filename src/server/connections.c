@@ -97,21 +97,14 @@ void connections_done(connections *c, connection_entry *e) { set_since(c, e, clo
 
 /* ---- the thread ---- */
 
-/* With the mutex held. The library finds the end of the connection and closes it. */
-static void end_late(connections *c, double now)
+/* The library finds the end of the connection and closes it. */
+void connections_end_late(connections *c, double now)
 {
     const bool crowded = c->count >= c->limit - c->limit / 4;
     const double patience = crowded ? CONNECTIONS_HURRY_SECONDS : CONNECTIONS_HEADER_SECONDS;
     for (const connection_entry *e = c->first; e; e = e->next)
         if (e->since >= 0 && now - e->since > patience)
             shutdown(e->socket, SHUT_RDWR);
-}
-
-void connections_end_late(connections *c, double now)
-{
-    pthread_mutex_lock(&c->mutex);
-    end_late(c, now);
-    pthread_mutex_unlock(&c->mutex);
 }
 
 static void *look_each_second(void *arg)
@@ -123,7 +116,7 @@ static void *look_each_second(void *arg)
         clock_gettime(CLOCK_REALTIME, &next);
         next.tv_sec++;
         pthread_cond_timedwait(&c->end, &c->mutex, &next);
-        end_late(c, clock_seconds());
+        connections_end_late(c, clock_seconds());
     }
     pthread_mutex_unlock(&c->mutex);
     return NULL;

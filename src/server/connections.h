@@ -39,7 +39,7 @@ void connections_remove(connections *c, connection_entry *e); /* while the socke
 void connections_begin(connections *c, connection_entry *e);
 void connections_done(connections *c, connection_entry *e);
 
-/* Shuts those down whose header is late at that time (clock_seconds). For the thread. */
+/* Shuts those down whose header is late at that time (clock_seconds). With the mutex held: the thread calls it. */
 void connections_end_late(connections *c, double now);
 
 #endif

@@ -1,6 +1,5 @@
 #include "server/exchange.h"
 
-#include "base/clock.h"
 #include "server/jobs.h"
 
 #include <microhttpd.h>

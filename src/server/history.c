@@ -1,164 +1,10 @@
-#include "server/history.h"
+#include "server/history_in.h"
 
-#include "base/file.h"
-#include "base/json.h"
-#include "server/database.h"
-#include "server/job.h"
-#include "server/unwritten.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define HISTORY_VERSION 1
-#define PATH_ROOM 4096
-#define URL "/api/files/"
-
-/* The database is in WAL mode: who reads does not wait for who writes, however slow the disk is. Mutexes are taken in
- * the order in which they stand here. */
-struct history {
-    char *folder, *pictures, *thumbnails, *database;
-    bool temporary;
-    uint64_t limit;
-    int lock;                /* descriptor of the folder's lock */
-    pthread_mutex_t writing; /* for the writer, and to change the list */
-    database writer;
-    pthread_mutex_t reading;
-    database reader;
-    pthread_mutex_t memory; /* to look at the list, and to change it: nobody waits for the disk meanwhile */
-    unwritten *unwritten;
-    bool has_mutexes;
-};
-
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS jobs(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
-    "ended INTEGER NOT NULL, bytes INTEGER NOT NULL, job TEXT NOT NULL);" /* bytes: of the pictures and the text */
-    "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended, seq);"
-    "CREATE INDEX IF NOT EXISTS jobs_bytes ON jobs(bytes);" /* their sum is read after each job */
-    "PRAGMA user_version=1;";
-
-/* ---- files ---- */
-
-/* 16 hexadecimal digits, and after them letters, digits, '-' and one '.': nothing that leads out of the folder. */
-static bool is_picture_name(const char *name)
-{
-    const size_t n = strlen(name);
-    return n < PICTURE_NAME && strspn(name, "0123456789abcdef") == RANDOM_NAME - 1 && name[RANDOM_NAME - 1] == '-' &&
-           strspn(name, "0123456789abcdefgjnpw-.") == n && strstr(name, "..") == NULL;
-}
-
-char *history_picture_path(const history *s, const char *name)
-{
-    return is_picture_name(name) ? path_join(s->pictures, name) : NULL;
-}
-
-static char *thumbnail_path(const history *s, const char *name)
-{
-    return is_picture_name(name) ? path_join(s->thumbnails, name) : NULL;
-}
-
-/* Frees the path; NULL: no memory. */
-static flux1_status open_file(char *path, int *descriptor, uint64_t *bytes, flux1_error *err)
-{
-    file_identity identity;
-    bool there = false;
-    flux1_status st = path ? file_find(path, &there, err) : error_oom(err, 0, "a file name");
-    if (there)
-        st = file_open_regular(path, descriptor, &identity, err);
-    if (there && st == FLUX1_OK)
-        *bytes = identity.size;
-    else
-        *descriptor = -1;
-    free(path);
-    return st;
-}
-
-flux1_status history_open_picture(const history *s, const char *name, int *descriptor, uint64_t *bytes,
-                                  flux1_error *err)
-{
-    *descriptor = -1;
-    return is_picture_name(name) ? open_file(history_picture_path(s, name), descriptor, bytes, err) : FLUX1_OK;
-}
-
-bool history_open_thumbnail(const history *s, const char *name, int *descriptor, uint64_t *bytes)
-{
-    *descriptor = -1;
-    return is_picture_name(name) && open_file(thumbnail_path(s, name), descriptor, bytes, NULL) == FLUX1_OK &&
-           *descriptor >= 0;
-}
-
-flux1_status history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count, flux1_error *err)
-{
-    char *path = history_picture_path(s, name), *text = NULL;
-    const flux1_status st =
-        path ? file_read(path, (size_t)1 << 31, &text, count, err) : error_oom(err, 0, "a file name");
-    free(path);
-    *bytes = (uint8_t *)text;
-    return st;
-}
-
-/* Frees the path; NULL: no memory. */
-static flux1_status write_file(char *path, const void *bytes, size_t count, flux1_error *err)
-{
-    if (!path)
-        return error_oom(err, 0, "a file name");
-    const flux1_status st = file_write(path, bytes, count, err);
-    free(path);
-    return st;
-}
-
-flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err)
-{
-    return write_file(history_picture_path(s, name), bytes, count, err);
-}
-
-bool history_write_thumbnail(history *s, const char *name, const void *bytes, size_t count)
-{
-    return write_file(thumbnail_path(s, name), bytes, count, NULL) == FLUX1_OK;
-}
-
-flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err)
-{
-    char name[RANDOM_NAME];
-    *path = random_name(name) ? path_join(s->folder, name) : NULL;
-    const flux1_status st = *path ? file_write(*path, bytes, count, err) : error_oom(err, 0, "a file name");
-    if (st == FLUX1_OK)
-        return st;
-    free(*path);
-    *path = NULL;
-    return st;
-}
-
-/* The files that a job's text names. */
-static void remove_pictures(const history *s, const char *text)
-{
-    json_value *root = NULL;
-    if (json_parse(text, strlen(text), "a stored job", &root, NULL) != FLUX1_OK)
-        return;
-    const json_value *list = json_object_get(root, "pictures");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *url = json_string_value(json_object_get(json_array_get(list, i), "url"));
-        const char *name = url && strncmp(url, URL, strlen(URL)) == 0 ? url + strlen(URL) : NULL;
-        char *path = name ? history_picture_path(s, name) : NULL, *small = name ? thumbnail_path(s, name) : NULL;
-        if (path)
-            unlink(path);
-        if (small)
-            unlink(small);
-        free(path);
-        free(small);
-    }
-    json_free(root);
-}
-
-/* ---- jobs ---- */
-
-static flux1_status put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
+flux1_status history_put_row(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     TRY(database_prepare(&s->writer,
@@ -220,11 +66,11 @@ static flux1_status delete_row(history *s, const char *id, flux1_error *err)
 
 /* The pictures go last, so that none is named that is gone; but on a full disk the database has no room for a change
  * until they have. */
-static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
+flux1_status history_drop(history *s, const char *id, const char *text, flux1_error *err)
 {
     const bool deleted = delete_row(s, id, NULL) == FLUX1_OK;
     drop_unwritten(s, id);
-    remove_pictures(s, text);
+    history_remove_pictures(s, text);
     return deleted ? FLUX1_OK : delete_row(s, id, err);
 }
 
@@ -262,7 +108,7 @@ static flux1_status make_room(history *s, const char *keep, flux1_error *err)
         const bool fits = total <= s->limit && count <= HISTORY_JOBS_MAX;
         const bool enough = st != FLUX1_OK || !id || !text || fits || strcmp(id, keep) == 0;
         if (!enough)
-            st = drop(s, id, text, err);
+            st = history_drop(s, id, text, err);
         free(id);
         free(text);
         if (enough || st != FLUX1_OK)
@@ -271,9 +117,10 @@ static flux1_status make_room(history *s, const char *keep, flux1_error *err)
 }
 
 /* What the disk had no room for when it came. */
-static void write_unwritten(history *s)
+void history_write_unwritten(history *s)
 {
-    while (s->unwritten && put(s, s->unwritten->id, s->unwritten->text, true, s->unwritten->bytes, NULL) == FLUX1_OK)
+    while (s->unwritten &&
+           history_put_row(s, s->unwritten->id, s->unwritten->text, true, s->unwritten->bytes, NULL) == FLUX1_OK)
         drop_unwritten(s, s->unwritten->id);
 }
 
@@ -295,10 +142,10 @@ static void find_number(history *s, flux1_error *err)
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     pthread_mutex_lock(&s->writing);
-    flux1_status st = put(s, id, text, ended, bytes, err);
+    flux1_status st = history_put_row(s, id, text, ended, bytes, err);
     if (st == FLUX1_OK) {
         drop_unwritten(s, id);
-        write_unwritten(s);
+        history_write_unwritten(s);
     } else if (ended) {
         pthread_mutex_lock(&s->memory);
         unwritten_add(&s->unwritten, id, text, bytes);
@@ -321,7 +168,7 @@ flux1_status history_remove(history *s, const char *id, bool *found, flux1_error
         st = read_text(&s->writer, id, &text, err); /* the reader may have a long list in hand */
     *found = text != NULL;
     if (text)
-        st = drop(s, id, text, err);
+        st = history_drop(s, id, text, err);
     if (st != FLUX1_OK)
         find_number(s, err);
     pthread_mutex_unlock(&s->writing);
@@ -401,219 +248,4 @@ flux1_status history_list(history *s, int limit, size_t most, const char *before
     }
     free(rows);
     return st;
-}
-
-/* ---- opening ---- */
-
-/* One job that the last server has left unfinished; *done: there is none. */
-static flux1_status mark_one_interrupted(history *s, bool *done, flux1_error *err)
-{
-    sqlite3_stmt *q = NULL;
-    char *id = NULL, *text = NULL;
-    uint64_t bytes = 0;
-    TRY(database_prepare(&s->writer,
-                         "SELECT id, job, MAX(bytes - LENGTH(CAST(job AS BLOB)), 0) FROM jobs WHERE ended=0 LIMIT 1",
-                         NULL, &q, err));
-    const int code = sqlite3_step(q);
-    flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : database_failed(&s->writer, err);
-    *done = code != SQLITE_ROW;
-    if (code == SQLITE_ROW) {
-        bytes = (uint64_t)sqlite3_column_int64(q, 2);
-        id = strdup(database_column(q, 0));
-        st = id ? job_text_interrupted(database_column(q, 1), &text, err) : error_oom(err, 0, "a job");
-    }
-    sqlite3_finalize(q);
-    if (text)
-        st = put(s, id, text, true, bytes, err);
-    else if (id && st != FLUX1_ERR_MEMORY) /* it cannot be read: it is of no use to anybody */
-        st = drop(s, id, "{}", err);
-    free(text);
-    free(id);
-    return st;
-}
-
-static flux1_status mark_interrupted(history *s, flux1_error *err)
-{
-    for (bool done = false; !done;)
-        TRY(mark_one_interrupted(s, &done, err));
-    return FLUX1_OK;
-}
-
-/* ---- what a server that was killed has left ---- */
-
-static bool is_temporary_name(const char *name)
-{
-    const size_t n = strlen(name);
-    return n > 4 && strncmp(name, "flux1-", 6) == 0 && strcmp(name + n - 4, ".tmp") == 0;
-}
-
-/* A half-written file, or a picture that its job does not name. Files of other names are not ours. */
-static bool is_left_picture(history *s, const char *name)
-{
-    char id[RANDOM_NAME] = {0}, url[sizeof URL + PICTURE_NAME + 2], *text = NULL;
-    if (!is_picture_name(name))
-        return is_temporary_name(name);
-    memcpy(id, name, RANDOM_NAME - 1);
-    snprintf(url, sizeof url, "\"" URL "%.*s\"", PICTURE_NAME, name);
-    const bool left = history_get(s, id, &text, NULL) == FLUX1_OK && !(text && strstr(text, url));
-    free(text);
-    return left;
-}
-
-static bool is_left_scratch(history *s, const char *name)
-{
-    (void)s;
-    return is_temporary_name(name) ||
-           (strlen(name) == RANDOM_NAME - 1 && strspn(name, "0123456789abcdef") == RANDOM_NAME - 1);
-}
-
-static void sweep(history *s, const char *folder, bool (*is_left)(history *s, const char *name))
-{
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char *path = is_left(s, e->d_name) ? path_join(folder, e->d_name) : NULL;
-        if (path)
-            unlink(path);
-        free(path);
-    }
-    if (d)
-        closedir(d);
-}
-
-/* ---- the database ---- */
-
-/* Pages of removed jobs go back to the disk. A file that was made without that is written anew, if there is room. */
-static flux1_status shrink_by_itself(history *s, flux1_error *err)
-{
-    int now, pages;
-    TRY(database_number(&s->writer, "PRAGMA auto_vacuum", &now, err));
-    TRY(database_number(&s->writer, "PRAGMA page_count", &pages, err));
-    if (now == 0)
-        TRY(database_execute(&s->writer, "PRAGMA auto_vacuum=FULL", err));
-    if (now == 0 && pages > 0)
-        database_execute(&s->writer, "VACUUM", NULL);
-    return FLUX1_OK;
-}
-
-static flux1_status open_database(history *s, flux1_error *err)
-{
-    int version;
-    TRY(database_open(&s->writer, s->database, true, err));
-    TRY(database_number(&s->writer, "PRAGMA user_version", &version, err));
-    if (version > HISTORY_VERSION)
-        return error_set(err, FLUX1_ERR_FORMAT,
-                         "%s: it is of version %d, of a later flux1; name another folder with --jobs", s->database,
-                         version);
-    TRY(shrink_by_itself(s, err));
-    TRY(database_execute(
-        &s->writer, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;", err));
-    TRY(database_execute(&s->writer, schema, err));
-    TRY(mark_interrupted(s, err));
-    TRY(database_open(&s->reader, s->database, false, err));
-    sweep(s, s->pictures, is_left_picture);
-    sweep(s, s->thumbnails, is_left_picture);
-    sweep(s, s->folder, is_left_scratch);
-    return FLUX1_OK;
-}
-
-static flux1_status lock_folder(history *s, flux1_error *err)
-{
-    char *path = path_join(s->folder, "lock");
-    if (!path)
-        return error_oom(err, 0, "a path");
-    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    flux1_status st = FLUX1_OK;
-    if (s->lock < 0) {
-        st = error_io(err, path, "open");
-        error_append(err, "; let this user write in its folder, or name another folder with --jobs");
-    }
-    if (st == FLUX1_OK && flock(s->lock, LOCK_EX | LOCK_NB) != 0)
-        st = error_set(err, FLUX1_ERR_ARGUMENT, "%s: another flux1 serve uses this folder", s->folder);
-    free(path);
-    return st;
-}
-
-/* For their owner alone, as prompts and pictures are; a folder that is there keeps its mode. */
-static flux1_status make_folder(history *s, const char *folder, flux1_error *err)
-{
-    char temporary[PATH_ROOM];
-    s->temporary = !folder;
-    if (!folder) {
-        TRY(folder_make_temporary("flux1-serve", temporary, sizeof temporary, err));
-        folder = temporary;
-    }
-    s->folder = strdup(folder);
-    s->pictures = path_join(folder, "pictures");
-    s->thumbnails = path_join(folder, "thumbnails");
-    s->database = path_join(folder, "jobs.sqlite");
-    if (!s->folder || !s->pictures || !s->thumbnails || !s->database)
-        return error_oom(err, 0, "a path");
-    TRY(folder_make(s->folder, 0700, err));
-    TRY(folder_make(s->thumbnails, 0700, err));
-    return folder_make(s->pictures, 0700, err);
-}
-
-flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err)
-{
-    history *s = calloc(1, sizeof *s);
-    flux1_status st;
-    *out = NULL;
-    if (!s)
-        return error_oom(err, 0, "the history");
-    s->limit = limit;
-    s->lock = -1;
-    s->has_mutexes = pthread_mutex_init(&s->writing, NULL) == 0 && pthread_mutex_init(&s->reading, NULL) == 0 &&
-                     pthread_mutex_init(&s->memory, NULL) == 0; /* glibc's and musl's do not fail */
-    st = s->has_mutexes ? make_folder(s, folder, err) : error_oom(err, 0, "the history");
-    if (st == FLUX1_OK)
-        st = lock_folder(s, err);
-    if (st == FLUX1_OK)
-        st = open_database(s, err);
-    if (st == FLUX1_OK)
-        *out = s;
-    else
-        history_close(s);
-    return st;
-}
-
-bool history_is_kept(const history *s) { return !s->temporary; }
-
-/* A temporary folder has one level of folders. */
-static void remove_folder(const char *folder)
-{
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char *path = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 ? path_join(folder, e->d_name) : NULL;
-        if (path && unlink(path) != 0 && errno == EISDIR)
-            remove_folder(path);
-        free(path);
-    }
-    if (d)
-        closedir(d);
-    rmdir(folder);
-}
-
-void history_close(history *s)
-{
-    if (!s)
-        return;
-    if (s->writer.db)
-        write_unwritten(s);
-    unwritten_free(&s->unwritten);
-    database_close(&s->reader);
-    database_close(&s->writer); /* the last to close puts all into the database's own file */
-    if (s->lock >= 0)
-        close(s->lock);
-    if (s->temporary && s->folder)
-        remove_folder(s->folder);
-    if (s->has_mutexes) {
-        pthread_mutex_destroy(&s->writing);
-        pthread_mutex_destroy(&s->reading);
-        pthread_mutex_destroy(&s->memory);
-    }
-    free(s->folder);
-    free(s->pictures);
-    free(s->thumbnails);
-    free(s->database);
-    free(s);
 }

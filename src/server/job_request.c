@@ -72,7 +72,7 @@ static bool number_of(const json_value *v, double *out)
     return *end == '\0' && isfinite(*out);
 }
 
-bool request_whole(const json_value *object, const char *key, int lowest, int highest, int *out, fault *f)
+static bool read_whole(const json_value *object, const char *key, int lowest, int highest, int *out, fault *f)
 {
     double value;
     if (!request_has(object, key))
@@ -168,7 +168,8 @@ static bool seed_of(const json_value *v, bool *random, uint64_t *out)
     return text[strspn(text, "0123456789")] == '\0' && errno == 0;
 }
 
-bool request_seed(const json_value *object, const char *key, uint64_t *out, fault *f)
+/* -1: *out stays as it is. */
+static bool read_seed(const json_value *object, const char *key, uint64_t *out, fault *f)
 {
     bool random;
     uint64_t seed = 0;
@@ -182,7 +183,7 @@ bool request_seed(const json_value *object, const char *key, uint64_t *out, faul
     return true;
 }
 
-bool request_format(const json_value *object, const char *key, flux1_format *out, fault *f)
+static bool read_format(const json_value *object, const char *key, flux1_format *out, fault *f)
 {
     const char *text = json_string_value(json_object_get(object, key));
     if (!request_has(object, key))
@@ -195,7 +196,8 @@ bool request_format(const json_value *object, const char *key, flux1_format *out
     return fault_set(f, FAULT_INVALID, key, "\"%s\" must be \"png\", \"jpeg\" or \"webp\"", key);
 }
 
-bool request_step_cache(const json_value *object, const char *key, float *out, fault *f)
+/* "fb:0.12", off, 0.12. */
+static bool read_step_cache(const json_value *object, const char *key, float *out, fault *f)
 {
     const json_value *v = json_object_get(object, key);
     const char *text = json_string_value(v);
@@ -253,7 +255,7 @@ static bool read_lora(const json_value *v, job_request *r, fault *f)
     return request_add_lora(r, text, bytes, number, f);
 }
 
-bool request_loras(const json_value *object, const char *key, job_request *r, fault *f)
+static bool read_loras(const json_value *object, const char *key, job_request *r, fault *f)
 {
     const json_value *v = json_object_get(object, key);
     if (!request_has(object, key))
@@ -302,13 +304,13 @@ static bool read_field(const request_field *d, const json_value *o, void *into, 
     void *at = (char *)into + d->place;
     switch (d->type) {
     case FIELD_TEXT: return request_text(o, d->name, at, f);
-    case FIELD_WHOLE: return request_whole(o, d->name, (int)d->lowest, (int)d->highest, at, f);
+    case FIELD_WHOLE: return read_whole(o, d->name, (int)d->lowest, (int)d->highest, at, f);
     case FIELD_REAL: return request_real(o, d->name, d->lowest, d->highest, at, f);
     case FIELD_FLAG: return request_flag(o, d->name, at, f);
-    case FIELD_SEED: return request_seed(o, d->name, at, f);
-    case FIELD_FORMAT: return request_format(o, d->name, at, f);
-    case FIELD_STEP_CACHE: return request_step_cache(o, d->name, at, f);
-    case FIELD_LORAS: return request_loras(o, d->name, into, f);
+    case FIELD_SEED: return read_seed(o, d->name, at, f);
+    case FIELD_FORMAT: return read_format(o, d->name, at, f);
+    case FIELD_STEP_CACHE: return read_step_cache(o, d->name, at, f);
+    case FIELD_LORAS: return read_loras(o, d->name, into, f);
     case FIELD_OTHER: break;
     }
     return true;

@@ -24,7 +24,7 @@ typedef struct job_request {
     char *written;         /* the prompt with the tags of adapters that were in it; NULL: there were none */
     char *negative_prompt; /* NULL: none */
     float true_cfg_scale;  /* 1: off */
-    int width, height;     /* after request_round: multiples of the model's unit */
+    int width, height;     /* multiples of the model's unit once it is planned */
     int steps;
     float guidance; /* negative: the model has none */
     uint64_t seed;
@@ -46,15 +46,10 @@ void request_free(job_request *r);
 
 /* Numbers may also be texts of decimal digits, and flags 0, 1 and texts of them, of "true" and "false". *out stays as
  * it is where nothing is given. */
-bool request_whole(const json_value *object, const char *key, int lowest, int highest, int *out, fault *f);
 bool request_real(const json_value *object, const char *key, double lowest, double highest, float *out, fault *f);
 bool request_text(const json_value *object, const char *key, char **out, fault *f); /* a copy; at most PROMPT_MAX */
 bool request_flag(const json_value *object, const char *key, bool *out, fault *f);
-bool request_seed(const json_value *object, const char *key, uint64_t *out, fault *f); /* -1: stays as it is */
-bool request_format(const json_value *object, const char *key, flux1_format *out, fault *f);
-bool request_step_cache(const json_value *object, const char *key, float *out, fault *f); /* "fb:0.12", off, 0.12 */
 bool request_add_lora(job_request *r, const char *name, size_t bytes, double scale, fault *f);
-bool request_loras(const json_value *object, const char *key, job_request *r, fault *f);
 
 /* The value is there and not null. */
 bool request_has(const json_value *object, const char *key);

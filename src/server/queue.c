@@ -1,7 +1,5 @@
 #include "server/queue.h"
 
-#include "base/clock.h"
-
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 #ifndef FLUX1_SERVER_UNWRITTEN_H
 #define FLUX1_SERVER_UNWRITTEN_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct unwritten {

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 #include "base/half.h"
-#include "tensor/decode.h"
 
 /* One element of a tensor of floats. */
 static float element(const tensor *t, int64_t i)

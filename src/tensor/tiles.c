@@ -47,7 +47,12 @@ static uint32_t steps_of(float x, uint32_t exponent)
     return rounded < STEPS_MOST ? rounded : STEPS_MOST;
 }
 
-uint8_t bfp8_group(const float x[BFP8_GROUP], unsigned char numbers[BFP8_GROUP])
+/* BFP8_GROUP values as numbers: sign, then |value| / 2^(exponent - 133) rounded to nearest, ties to even, and at most
+ * 127. Returns the exponent, the largest one of the values, biased by 127.
+ * As the vendor's packing does it: bits more than 23 places below the group's leading bit are dropped before rounding,
+ * so what lies just above a tie counts as one; subnormal values and what rounds to 0 become +0; NaN and infinity, of
+ * exponent 255, are numbers like others, and beside them ordinary values become 0. */
+static uint8_t bfp8_group(const float x[BFP8_GROUP], unsigned char numbers[BFP8_GROUP])
 {
     uint32_t exponent = 0;
     for (int i = 0; i < BFP8_GROUP; i++)

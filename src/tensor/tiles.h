@@ -3,7 +3,7 @@
  *
  * bf16: each value rounded to nearest even; every NaN is 0x7fc0. bfp8 ("bfloat8_b"): the 16 values of a face's row
  * share the exponent of the largest; each is a sign and 7 bits. Bits are those of the vendor's own packing
- * (tools/oracle/tile_goldens.py), also where that is odd: see bfp8_group. */
+ * (tools/oracle/tile_goldens.py), also where that is odd (tiles.c). */
 #ifndef FLUX1_TENSOR_TILES_H
 #define FLUX1_TENSOR_TILES_H
 
@@ -34,13 +34,6 @@ bool tiles_bytes(tile_format f, int64_t rows, int64_t cols, size_t *bytes);
  * elsewhere. With the steps exchanged a matrix is transposed on the way. */
 void tile_pack(tile_format f, const float *from, int64_t row_step, int64_t col_step, int rows, int cols,
                unsigned char *out);
-
-/* BFP8_GROUP values as numbers: sign, then |value| / 2^(exponent - 133) rounded to nearest, ties to even, and at most
- * 127. Returns the exponent, the largest one of the values, biased by 127.
- * As the vendor's packing does it: bits more than 23 places below the group's leading bit are dropped before rounding,
- * so what lies just above a tie counts as one; subnormal values and what rounds to 0 become +0; NaN and infinity, of
- * exponent 255, are numbers like others, and beside them ordinary values become 0. */
-uint8_t bfp8_group(const float x[BFP8_GROUP], unsigned char numbers[BFP8_GROUP]);
 
 /* Replaces the values of `cols` columns of up to BFP8_GROUP rows, which lie `step` apart, by what their numbers mean; a
  * column is a group. Below 2^-120 the vendor's unpacking leaves the range of normal values; here it does not. */

@@ -1,6 +1,5 @@
 #include "text/clip_normalize.h"
 
-#include "base/checked.h"
 #include "base/utf8.h"
 #include "text/unicode.h"
 

@@ -52,7 +52,8 @@ void tokenizer_files_free(tokenizer_files *f)
 
 /* ---- added tokens ---- */
 
-flux1_status settings_add(tokenizer_settings *s, const char *name, added_token token, flux1_error *err)
+/* Appends a token unless its content is already there; `content` must live as long as the settings. */
+static flux1_status add_token(tokenizer_settings *s, const char *name, added_token token, flux1_error *err)
 {
     if (token.content[0] == '\0')
         return FLUX1_OK;
@@ -138,7 +139,7 @@ static flux1_status add_special_list(const json_value *object, const char *name,
         TRY(parse_special(json_array_get(list, i), name, "additional_special_tokens", &token, err));
         if (strstr(token.content, "<extra_id_"))
             s->has_extra_id_tokens = true;
-        TRY(settings_add(s, name, token, err));
+        TRY(add_token(s, name, token, err));
     }
     return FLUX1_OK;
 }
@@ -175,7 +176,7 @@ static flux1_status list_decoder(const json_value *decoder, const char *name, to
         added_token token = {0};
         TRY(settings_parse_token(value, name, &token, err));
         TRY(parse_id(key, name, &token.id, err));
-        TRY(settings_add(s, name, token, err));
+        TRY(add_token(s, name, token, err));
     }
     return FLUX1_OK;
 }
@@ -188,7 +189,7 @@ static flux1_status list_added_file(const json_value *file, const char *name, to
         added_token token = {.content = key, .id = json_is_integer(value) ? json_integer_value(value) : -1};
         if (token.id < 0 || token.id >= INT32_MAX)
             return id_out_of_range(name, key, err);
-        TRY(settings_add(s, name, token, err));
+        TRY(add_token(s, name, token, err));
     }
     return FLUX1_OK;
 }
@@ -207,7 +208,7 @@ static flux1_status list_tokenizer(const json_value *tokenizer, const char *name
         TRY(settings_parse_token(item, name, &token, err));
         TRY(json_require(item, name, "id", err));
         TRY(json_get_int(item, name, "id", 0, INT32_MAX - 1, &token.id, err));
-        TRY(settings_add(s, name, token, err));
+        TRY(add_token(s, name, token, err));
     }
     return FLUX1_OK;
 }
@@ -295,7 +296,7 @@ static flux1_status read_tokens(const tokenizer_files *files, tokenizer_settings
     s->listed = s->added_count;
     for (int r = 0; r < ROLE_COUNT; r++)
         if (s->role[r])
-            TRY(settings_add(s, files->config.name, roles.token[r], err));
+            TRY(add_token(s, files->config.name, roles.token[r], err));
     TRY(add_special_list(s->config, files->config.name, s, err));
     return decoder ? FLUX1_OK : add_special_list(s->special, files->special.name, s, err);
 }

@@ -78,9 +78,6 @@ flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tok
 flux1_status tokenizer_settings_load_tokenizer(const tokenizer_files *files, tokenizer_settings *s, flux1_error *err);
 void tokenizer_settings_free(tokenizer_settings *s);
 
-/* Appends a token unless its content is already there; `content` must live as long as the settings. */
-flux1_status settings_add(tokenizer_settings *s, const char *name, added_token token, flux1_error *err);
-
 /* Whether a part of tokenizer.json, {"type": …}, is of that type. */
 bool settings_is_type(const json_value *object, const char *type);
 

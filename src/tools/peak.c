@@ -9,7 +9,8 @@
 
 double now(void) { return clock_seconds(); }
 double now_cpu(void) { return clock_processor(); }
-double now_thread(void)
+
+static double now_thread(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);

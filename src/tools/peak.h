@@ -17,8 +17,7 @@ double peak_avxvnni(double seconds); /* only where the kernels chosen are AVX-VN
 double peak_avx512vnni(double seconds);
 double peak_avx512amx_int8(double seconds); /* only where the kernels chosen are AMX's */
 
-double now(void);        /* seconds, monotonic */
-double now_cpu(void);    /* seconds of processor time, all threads of the process */
-double now_thread(void); /* ... of this thread */
+double now(void);     /* seconds, monotonic */
+double now_cpu(void); /* seconds of processor time, all threads of the process */
 
 #endif

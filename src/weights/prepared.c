@@ -1,7 +1,6 @@
 #include "weights/prepared.h"
 
 #include "base/arena.h"
-#include "base/checked.h"
 #include "base/file.h"
 #include "base/guard.h"
 #include "base/hash.h"

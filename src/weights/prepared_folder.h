@@ -10,6 +10,7 @@
 #include "weights/prepared_format.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #define PREPARED_NAME 64
 #define PREPARED_LIMIT ((uint64_t)100 << 30) /* bytes of all entries together, if nobody says otherwise */

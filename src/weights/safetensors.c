@@ -1,7 +1,5 @@
 #include "weights/safetensors.h"
 
-#include "base/checked.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

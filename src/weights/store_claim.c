@@ -1,6 +1,7 @@
 /* Claims, and the one message that names every fault among them. */
 #include "weights/store_base.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

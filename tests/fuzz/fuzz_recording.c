@@ -56,7 +56,7 @@ static void make_calls(const mesh_config *c, script *s, size_t bytes)
     ops_device *ref = NULL;
     mesh_session *session = NULL;
     flux1_error err = {0};
-    if (ops_device_open("ref", &ref, &err) != FLUX1_OK)
+    if (ops_ref_device.open(0, &ref, &err) != FLUX1_OK)
         return;
     const mesh_device d = {.kind = &ops_ref_device, .device = ref, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
     flux1_status st = mesh_open(c, &d, &session, &err);

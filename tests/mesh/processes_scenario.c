@@ -61,7 +61,7 @@ static void open_session(processes *p, mesh_device *d, mesh_session **s)
     char shape[32];
     *d = (mesh_device){.config = {.arithmetic = DTYPE_F32, .threads = 1}, .processes = p};
     snprintf(shape, sizeof shape, "%dx1", processes_count(p));
-    if (mesh_parse(shape, NULL, NULL, &c, &err) != FLUX1_OK || ops_device_open("cpu", &d->device, &err) != FLUX1_OK)
+    if (mesh_parse(shape, NULL, NULL, &c, &err) != FLUX1_OK || ops_cpu_device.open(0, &d->device, &err) != FLUX1_OK)
         ends_with(p, processes_index(p), &err);
     d->kind = d->device->kind;
     if (mesh_open(&c, d, s, &err) != FLUX1_OK)

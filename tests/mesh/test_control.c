@@ -56,7 +56,7 @@ static void lose(void *arg, int who, const char *cause)
 }
 
 static ear new_ear(void) { return (ear){.lock = PTHREAD_MUTEX_INITIALIZER}; }
-static control_events events_of(ear *e) { return (control_events){hear, lose, e}; }
+static control_events events_of(ear *e) { return (control_events){hear, lose, e, 1, 20}; }
 
 /* Waits for what the other thread counts. */
 static void until(ear *e, const int *count, int least, const char *what)
@@ -124,7 +124,8 @@ static control *lead(int count, ear *e, int silence, control_address *a)
     control *c = NULL;
     flux1_error err = {0};
     control_events events = events_of(e);
-    if (control_listen(count, &events, 1, silence, a, &c, &err) != FLUX1_OK)
+    events.silence = silence;
+    if (control_listen(count, &events, a, &c, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     return c;
 }
@@ -134,7 +135,7 @@ static control *follow(const control_address *a, int index, ear *e)
     control *c = NULL;
     flux1_error err = {0};
     control_events events = events_of(e);
-    if (control_connect(a, index, &events, 1, 20, 5, &c, &err) != FLUX1_OK)
+    if (control_connect(a, index, &events, 5, &c, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     return c;
 }
@@ -250,7 +251,7 @@ static void a_leader_that_is_not_there_is_reported(void **state)
     flux1_error err = {0};
     control *c = lead(2, &e, 20, &a), *f = NULL;
     control_close(c);
-    assert_int_equal(control_connect(&a, 1, &events, 1, 20, 1, &f, &err), FLUX1_ERR_COMM);
+    assert_int_equal(control_connect(&a, 1, &events, 1, &f, &err), FLUX1_ERR_COMM);
     assert_non_null(strstr(err.message, "within 1 s"));
 }
 

@@ -705,11 +705,12 @@ typedef struct place {
 static void place_open(const kind_of_place *k, const char *shape, processes *over, place *p)
 {
     size_t bytes[RANKS_MAX];
+    int ordinal;
     *p = (place){0};
     assert_int_equal(mesh_parse(shape, NULL, NULL, &p->shape, &p->err), FLUX1_OK);
-    if (ops_device_open(k->device, &p->device.device, &p->err) != FLUX1_OK)
+    if (ops_device_find(k->device, &p->device.kind, &ordinal, &p->err) != FLUX1_OK ||
+        p->device.kind->open(ordinal, &p->device.device, &p->err) != FLUX1_OK)
         fail_msg("%s", p->err.message);
-    p->device.kind = p->device.device->kind;
     for (int r = 0; r < mesh_ranks(&p->shape); r++) {
         bytes[r] = ARENA;
         if (!k->own)

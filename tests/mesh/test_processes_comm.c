@@ -107,7 +107,7 @@ static void place_open(const char *shape, processes *over, place *p)
 {
     *p = (place){0};
     assert_int_equal(mesh_parse(shape, NULL, NULL, &p->shape, &p->err), FLUX1_OK);
-    assert_int_equal(ops_device_open("cpu", &p->device.device, &p->err), FLUX1_OK);
+    assert_int_equal(ops_cpu_device.open(0, &p->device.device, &p->err), FLUX1_OK);
     p->device.kind = p->device.device->kind;
     p->device.config = (ops_config){.arithmetic = DTYPE_F32, .threads = 1};
     p->device.processes = over;

@@ -12,6 +12,7 @@
 #include "ops/cuda_emulator/install.h"
 #endif
 #include "mesh/mesh.h"
+#include "mesh/runner.h"
 #include "support/processes_run.h"
 
 #include <pthread.h>
@@ -52,11 +53,12 @@ typedef struct place {
 static void place_open(const kind_of_place *k, const char *shape, place *p)
 {
     const size_t bytes[RANKS_MAX] = {ARENA, ARENA, ARENA, ARENA};
+    int ordinal;
     *p = (place){0};
     assert_int_equal(mesh_parse(shape, NULL, NULL, &p->shape, &p->err), FLUX1_OK);
-    if (ops_device_open(k->device, &p->device.device, &p->err) != FLUX1_OK)
+    if (ops_device_find(k->device, &p->device.kind, &ordinal, &p->err) != FLUX1_OK ||
+        p->device.kind->open(ordinal, &p->device.device, &p->err) != FLUX1_OK)
         fail_msg("%s", p->err.message);
-    p->device.kind = p->device.device->kind;
     for (int r = 0; k->own && r < mesh_ranks(&p->shape); r++) {
         assert_int_equal(p->device.kind->open(r, &p->own[r], &p->err), FLUX1_OK);
         p->device.own = p->own;
@@ -67,7 +69,7 @@ static void place_open(const kind_of_place *k, const char *shape, place *p)
         mesh_reserve(p->session, bytes, &p->err) != FLUX1_OK)
         fail_msg("%s", p->err.message);
     if (!test_processes)
-        assert_int_equal(mesh_session_ranks(p->session), mesh_ranks(&p->shape));
+        assert_int_equal(p->session->ranks, mesh_ranks(&p->shape));
 }
 
 static void place_close(place *p)
@@ -511,7 +513,7 @@ static void check_steps(place *p, bool in_parts, uint64_t recording, const char 
     for (int r = 0; r < mesh_ranks(&p->shape); r++)
         made += l.made[r];
     if (strstr(where, "cpu")) /* each part once on each rank here, and then replayed */
-        assert_int_equal(made, mesh_session_ranks(p->session) * (in_parts ? 2 : 1));
+        assert_int_equal(made, p->session->ranks * (in_parts ? 2 : 1));
 }
 
 static void steps_agree(place *p, job *j, const char *where)

@@ -218,7 +218,7 @@ static void run_on_mesh(const char *shape, job *j, const char *path)
     profile *p;
     flux1_error err = {0};
     assert_int_equal(mesh_parse(shape, NULL, NULL, &shape_of, &err), FLUX1_OK);
-    assert_int_equal(ops_device_open("cpu", &d.device, &err), FLUX1_OK);
+    assert_int_equal(ops_cpu_device.open(0, &d.device, &err), FLUX1_OK);
     d.kind = d.device->kind;
     assert_int_equal(mesh_open(&shape_of, &d, &s, &err), FLUX1_OK);
     assert_int_equal(mesh_reserve(s, bytes, &err), FLUX1_OK);

@@ -88,7 +88,7 @@ typedef struct rank {
 static rank open_rank(int tp)
 {
     rank r;
-    ok(ops_device_open("cpu", &r.d, &err));
+    ok(ops_cpu_device.open(0, &r.d, &err));
     ok(store_open_file(model_path, &r.s, &err));
     weight_recipe whole = recipe_whole(WEIGHT_LINEAR, store_find(r.s, "w"));
     weight_recipe slice = recipe_cols(&whole, COLS / tp, COLS / tp); /* the second rank's */
@@ -296,7 +296,7 @@ static weight_recipe rows_of(const weight_recipe *whole, int i, cut how)
 static blocks open_blocks(size_t budget, cut how)
 {
     blocks all = {.cols = how == HALVES ? COLS / 2 : COLS};
-    ok(ops_device_open("cpu", &all.r.d, &err));
+    ok(ops_cpu_device.open(0, &all.r.d, &err));
     ok(store_open_file(model_path, &all.r.s, &err));
     weight_recipe whole = recipe_whole(WEIGHT_LINEAR, store_find(all.r.s, "w"));
     all.data = store_find(all.r.s, "w")->view.data;

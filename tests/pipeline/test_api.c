@@ -5,22 +5,6 @@
 #include <pthread.h>
 #include <time.h>
 
-static flux1_image *generate(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
-{
-    flux1_image *image;
-    if (flux1_generate(c, m, p, &image) != FLUX1_OK)
-        fail_msg("%s", flux1_context_message(c));
-    return image;
-}
-
-static void assert_same_picture(const flux1_image *a, const flux1_image *b)
-{
-    assert_int_equal(a->width, b->width);
-    assert_int_equal(a->height, b->height);
-    assert_int_equal(a->seed, b->seed);
-    assert_memory_equal(a->pixels, b->pixels, (size_t)(3 * a->width * a->height));
-}
-
 /* ---- struct sizes ---- */
 
 static void older_and_newer_structs_are_accepted(void **state)
@@ -39,13 +23,13 @@ static void older_and_newer_structs_are_accepted(void **state)
     cp.dtype = FLUX1_DTYPE_F32;
     flux1_context *c = context_of(&cp);
     flux1_model *m = model_of(c, g.folder);
-    flux1_image *whole = generate(c, m, &g.params);
+    flux1_image *whole = generated(c, m, &g.params);
     g.params.size = offsetof(flux1_generate_params, reserved);
     memset(g.params.reserved, 0xAA, sizeof g.params.reserved); /* beyond the struct's size: not read */
-    flux1_image *older = generate(c, m, &g.params);
+    flux1_image *older = generated(c, m, &g.params);
     newer.now = g.params;
     newer.now.size = sizeof newer;
-    flux1_image *later = generate(c, m, &newer.now);
+    flux1_image *later = generated(c, m, &newer.now);
     assert_same_picture(whole, older);
     assert_same_picture(whole, later);
     flux1_model_info info = {.size = offsetof(flux1_model_info, reserved)};
@@ -141,12 +125,12 @@ static void a_text_encoded_before_is_taken(void **state)
     flux1_context *c = context_on("cpu", NULL, 2, FLUX1_DTYPE_F32),
                   *other = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder), *twin = model_of(c, g.folder);
-    flux1_image *whole = generate(c, m, &g.params);
+    flux1_image *whole = generated(c, m, &g.params);
     assert_int_equal(flux1_encode_text(other, m, &g.params, &text), FLUX1_OK);
     flux1_generate_params given = g.params;
     given.text = text;
     for (int i = 0; i < 2; i++) { /* it may be used again */
-        flux1_image *image = generate(c, m, &given);
+        flux1_image *image = generated(c, m, &given);
         assert_same_picture(whole, image);
         flux1_images_free(image, 1);
     }
@@ -188,7 +172,7 @@ static void staged_calls_equal_the_whole_request(void **state)
                       *other = context_on("cpu", shapes[i], 1, FLUX1_DTYPE_AUTO);
         flux1_model *m = model_of(c, g.folder);
         g.params.dump = path;
-        flux1_image *whole = generate(c, m, &g.params);
+        flux1_image *whole = generated(c, m, &g.params);
         assert_int_equal(store_open_file(path, &dumped, &err), FLUX1_OK);
         assert_int_equal(flux1_encode_text(other, m, &g.params, &text), FLUX1_OK);
         assert_int_equal(flux1_sampler_create(c, m, text, &g.params, &s), FLUX1_OK);
@@ -254,7 +238,7 @@ static void image_i_of_a_request_is_that_of_seed_plus_i(void **state)
     g.params.batch = 1;             /* in batches they may differ by a rounding: test_batch.c */
     g.params.seed = UINT64_MAX - 2; /* up to the last */
     g.params.dump = path;
-    flux1_image *all = generate(c, m, &g.params);
+    flux1_image *all = generated(c, m, &g.params);
     assert_int_equal(store_open_file(path, &dumped, &err), FLUX1_OK);
     assert_int_equal(store_find(dumped, "latents.4")->view.shape[0], 3);
     assert_int_equal(store_find(dumped, "decoded")->view.shape[0], 3);
@@ -263,7 +247,7 @@ static void image_i_of_a_request_is_that_of_seed_plus_i(void **state)
     g.params.dump = NULL;
     for (uint64_t i = 0; i < 3; i++) {
         g.params.seed = UINT64_MAX - 2 + i;
-        flux1_image *one = generate(c, m, &g.params);
+        flux1_image *one = generated(c, m, &g.params);
         assert_int_equal(all[i].seed, g.params.seed);
         assert_same_picture(&all[i], one);
         flux1_images_free(one, 1);
@@ -303,7 +287,7 @@ static void two_contexts_share_a_model_at_once(void **state)
     golden_open("dev", "large", &g);
     flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder);
-    flux1_image *alone = generate(c, m, &g.params);
+    flux1_image *alone = generated(c, m, &g.params);
     worker w[2] = {{.model = m, .g = &g}, {.model = m, .g = &g}};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++)
@@ -410,7 +394,7 @@ static void what_is_rounded_or_ignored_is_logged(void **state)
     p.width = 33; /* 32 */
     p.height = 16;
     p.prompt = "a fox"; /* an empty one is told too */
-    flux1_image *image = generate(c, m, &p);
+    flux1_image *image = generated(c, m, &p);
     assert_int_equal(image->width, 32);
     assert_int_equal(lines.count, 1);
     assert_non_null(strstr(lines.last, "width 33"));
@@ -418,20 +402,20 @@ static void what_is_rounded_or_ignored_is_logged(void **state)
     flux1_images_free(image, 1);
     p.width = 16;
     p.guidance = 2;
-    image = generate(c, m, &p);
+    image = generated(c, m, &p);
     assert_int_equal(lines.count, 2);
     assert_non_null(strstr(lines.last, "guidance 2"));
     flux1_images_free(image, 1);
     p.guidance = -1;
     p.max_sequence_length = 3;
     p.prompt = "a red car and a small fox";
-    image = generate(c, m, &p);
+    image = generated(c, m, &p);
     assert_int_equal(lines.count, 3);
     assert_non_null(strstr(lines.last, "3 T5 tokens"));
     flux1_images_free(image, 1);
     p.width = p.height = 0;
     p.max_sequence_length = 0;
-    image = generate(c, m, &p);
+    image = generated(c, m, &p);
     flux1_model_info info = {.size = sizeof info};
     assert_int_equal(flux1_model_get_info(m, &info), FLUX1_OK);
     assert_int_equal(image->width, info.default_width);
@@ -548,13 +532,13 @@ static void a_picture_too_large_to_decode_whole_is_decoded_in_tiles(void **state
     p.width = p.height = 256;
     p.progress = decode_goes_forward;
     p.progress_user = &last;
-    flux1_image *tiled = generate(c, m, &p);
+    flux1_image *tiled = generated(c, m, &p);
     assert_int_equal(lines.count, 1);
     assert_non_null(strstr(lines.last, "36 tiles"));
     assert_true(last > 0.99);
     p.progress = NULL;
     p.tiling = FLUX1_TILING_YES;
-    flux1_image *asked = generate(c, m, &p);
+    flux1_image *asked = generated(c, m, &p);
     assert_int_equal(lines.count, 1);
     assert_same_picture(tiled, asked);
     p.tiling = FLUX1_TILING_NO;
@@ -566,7 +550,7 @@ static void a_picture_too_large_to_decode_whole_is_decoded_in_tiles(void **state
     cp.max_memory = 0;
     c = context_of(&cp);
     p.tiling = FLUX1_TILING_AUTO;
-    flux1_image *whole = generate(c, m, &p);
+    flux1_image *whole = generated(c, m, &p);
     assert_int_equal(lines.count, 1);
     assert_memory_not_equal(whole->pixels, tiled->pixels, 3 * 256 * 256);
     flux1_images_free(tiled, 1);

@@ -156,22 +156,6 @@ static void batches_of_any_size_equal_the_oracle(void **state)
             run_all(devices[d], shapes[s], d && s == 0 ? 2 : 1, ROWS, 1);
 }
 
-static flux1_image *generate(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
-{
-    flux1_image *image;
-    if (flux1_generate(c, m, p, &image) != FLUX1_OK)
-        fail_msg("%s", flux1_context_message(c));
-    return image;
-}
-
-static void assert_same_picture(const flux1_image *a, const flux1_image *b)
-{
-    assert_int_equal(a->width, b->width);
-    assert_int_equal(a->height, b->height);
-    assert_true(a->seed == b->seed);
-    assert_memory_equal(a->pixels, b->pixels, (size_t)(3 * a->width * a->height));
-}
-
 /* The picture of the same seed, which rounding may have moved by a byte. */
 static void assert_picture_of(const flux1_image *a, const flux1_image *b)
 {
@@ -216,7 +200,7 @@ static void a_picture_in_a_batch_is_the_one_alone(void **state)
             for (int i = 0; i < ROWS; i++) {
                 flux1_generate_params p = b.params[i];
                 p.dump = file;
-                flux1_image *one = generate(c, m, &p);
+                flux1_image *one = generated(c, m, &p);
                 assert_int_equal(store_open_file(file, &alone, &err), FLUX1_OK);
                 compare_rows(together, alone, i);
                 compare_bytes(one->pixels, &images[i], "beside others");
@@ -244,11 +228,11 @@ static void counts_are_cut_into_batches(void **state)
     flux1_image *singles[5], *images;
     for (int i = 0; i < 5; i++) {
         one.seed = g.params.seed + (uint64_t)i;
-        singles[i] = generate(c, m, &one);
+        singles[i] = generated(c, m, &one);
     }
     five.count = 5;
     five.batch = 2;
-    images = generate(c, m, &five);
+    images = generated(c, m, &five);
     for (int i = 0; i < 5; i++) {
         assert_picture_of(&images[i], singles[i]);
         assert_int_equal(images[i].request, 0);
@@ -293,7 +277,7 @@ static void where_memory_is_short_all_is_denoised_first(void **state)
     flux1_model *m = model_of(c, g.folder);
     g.params.count = 3;
     g.params.batch = 2;
-    flux1_image *whole = generate(c, m, &g.params);
+    flux1_image *whole = generated(c, m, &g.params);
     flux1_context_destroy(c);
     bool fitted = false, refused = false;
     for (uint64_t memory = 16 << 20; memory > 1 << 16 && !refused; memory -= memory / 8) {

@@ -157,7 +157,7 @@ static void meshes_agree(int64_t text, int64_t height, int64_t width, const mesh
     picture p = {.text = text, .height = height, .width = width, .claim = true};
     mesh_config one;
     ops_count all;
-    assert_int_equal(ops_device_open("cpu", &device, &err), FLUX1_OK);
+    assert_int_equal(ops_cpu_device.open(0, &device, &err), FLUX1_OK);
     assert_int_equal(store_synthetic(DTYPE_BF16, true, &p.weights, &err), FLUX1_OK);
     picture_make(&p);
     assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);

@@ -11,14 +11,6 @@
 #include <semaphore.h>
 #include <time.h>
 
-static flux1_image *generate(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
-{
-    flux1_image *image;
-    if (flux1_generate(c, m, p, &image) != FLUX1_OK)
-        fail_msg("%s", flux1_context_message(c));
-    return image;
-}
-
 static bool same_pixels(const flux1_image *a, const flux1_image *b)
 {
     return a->width == b->width && a->height == b->height && a->seed == b->seed &&
@@ -165,7 +157,7 @@ static void a_token_stops_a_request_in_every_stage(void **state)
         golden_open("dev", "scripts", &g);
         flux1_context *c = context_on("cpu", shapes[s], 1, FLUX1_DTYPE_F32);
         flux1_model *m = model_of(c, g.folder);
-        flux1_image *before = generate(c, m, &g.params);
+        flux1_image *before = generated(c, m, &g.params);
         flux1_generate_params free_one = g.params;
         g.params.cancel = flux1_cancel_token_create();
         assert_non_null(g.params.cancel);
@@ -187,11 +179,11 @@ static void a_token_stops_a_request_in_every_stage(void **state)
             /* it stays cancelled, and is not this context's other requests' */
             g.params.progress = NULL;
             assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_CANCELLED);
-            image = generate(c, m, &free_one);
+            image = generated(c, m, &free_one);
             assert_true(same_pixels(image, before));
             flux1_images_free(image, 1);
             flux1_cancel_token_reset(g.params.cancel);
-            image = generate(c, m, &g.params);
+            image = generated(c, m, &g.params);
             assert_true(same_pixels(image, before));
             flux1_images_free(image, 1);
         }
@@ -224,7 +216,7 @@ static void a_cancel_before_the_call_is_not_lost(void **state)
     golden_open("single", "fox", &g);
     flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder);
-    flux1_image *whole = generate(c, m, &g.params);
+    flux1_image *whole = generated(c, m, &g.params);
     flux1_cancel_token *t = flux1_cancel_token_create();
     g.params.cancel = t;
     g.params.progress = never;
@@ -381,7 +373,7 @@ static void a_second_request_opens_nothing_new(void **state)
         flux1_context *c = context_on("cpu", shapes[s], 4, FLUX1_DTYPE_F32);
         flux1_model *m = model_of(c, g.folder);
         assert_int_equal(sessions_of(c), 0);
-        flux1_image *first = generate(c, m, &g.params);
+        flux1_image *first = generated(c, m, &g.params);
         assert_int_equal(sessions_of(c), 1);
         const session *opened = c->sessions;
         void *models[BUILTS];
@@ -390,7 +382,7 @@ static void a_second_request_opens_nothing_new(void **state)
         assert_non_null(models[BUILT_DIT]);
         int threads = threads_of_process();
         for (int i = 0; i < 2; i++) {
-            flux1_image *again = generate(c, m, &g.params);
+            flux1_image *again = generated(c, m, &g.params);
             assert_true(same_pixels(first, again));
             assert_int_equal(sessions_of(c), 1);
             assert_ptr_equal(c->sessions, opened);
@@ -420,11 +412,11 @@ static void models_in_turns_are_not_mixed_up(void **state)
             golden_open(names[i][0], names[i][1], &g[i]);
             flux1_context *own = context_on("cpu", shapes[s], 1, FLUX1_DTYPE_F32);
             m[i] = model_of(own, g[i].folder);
-            whole[i] = generate(own, m[i], &g[i].params);
+            whole[i] = generated(own, m[i], &g[i].params);
             flux1_context_destroy(own);
         }
         for (int i = 0; i < 9; i++) {
-            flux1_image *image = generate(c, m[i % 3], &g[i % 3].params);
+            flux1_image *image = generated(c, m[i % 3], &g[i % 3].params);
             assert_true(same_pixels(image, whole[i % 3]));
             assert_int_equal(sessions_of(c), 1);
             flux1_images_free(image, 1);
@@ -454,7 +446,7 @@ static void a_model_at_the_address_of_another_is_told_apart(void **state)
         flux1_model *m = model_of(c, g.folder);
         same += m == last;
         last = m;
-        flux1_image *image = generate(c, m, &g.params);
+        flux1_image *image = generated(c, m, &g.params);
         flux1_model_close(m);
         if (!first[i % 3])
             first[i % 3] = image;
@@ -487,7 +479,7 @@ static void samplers_and_requests_interleave(void **state)
         for (int i = 0; i < 3; i++) {
             golden_open(names[i][0], names[i][1], &g[i]);
             m[i] = i == 1 ? m[0] : model_of(c, g[i].folder);
-            whole[i] = generate(c, m[i], &g[i].params);
+            whole[i] = generated(c, m[i], &g[i].params);
             assert_int_equal(flux1_encode_text(c, m[i], &g[i].params, &text[i]), FLUX1_OK);
             assert_int_equal(flux1_sampler_create(c, m[i], text[i], &g[i].params, &sampler[i]), FLUX1_OK);
             flux1_text_free(text[i]); /* nothing of it is read any more */
@@ -496,7 +488,7 @@ static void samplers_and_requests_interleave(void **state)
             for (int i = 0; i < 3; i++)
                 if (left[i])
                     assert_int_equal(flux1_sampler_step(sampler[i], &left[i]), FLUX1_OK);
-            image = generate(c, m[steps % 3], &g[steps % 3].params);
+            image = generated(c, m[steps % 3], &g[steps % 3].params);
             assert_true(same_pixels(image, whole[steps % 3]));
             flux1_images_free(image, 1);
             steps++;
@@ -508,7 +500,7 @@ static void samplers_and_requests_interleave(void **state)
             assert_true(same_pixels(image, whole[i]));
             flux1_images_free(image, 1);
             flux1_sampler_free(sampler[i]);
-            image = generate(c, m[i], &g[i].params);
+            image = generated(c, m[i], &g[i].params);
             assert_true(same_pixels(image, whole[i]));
             flux1_images_free(image, 1);
             flux1_images_free(whole[i], 1);
@@ -605,18 +597,18 @@ static void an_open_sampler_lends_its_room(void **state)
     golden_open("dev", "scripts", &g);
     flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder);
-    flux1_image *whole = generate(c, m, &g.params);
+    flux1_image *whole = generated(c, m, &g.params);
     const uint64_t ample = c->max_memory;
     assert_int_equal(bytes_of_samplers(c), 0);
     flux1_sampler *a = sampler_of(c, m, &g.params);
     memory_hold *of_a = c->holds;
     const size_t one = bytes_of_samplers(c);
     assert_true(one > 0 && of_a && of_a->plan->mapped[0] > of_a->plan->block[0]);
-    flux1_images_free(generate(c, m, &g.params), 1);
+    flux1_images_free(generated(c, m, &g.params), 1);
     assert_false(of_a->lowered);
     const uint64_t least = least_memory(c, m, &g.params);
     c->max_memory = least;
-    flux1_images_free(generate(c, m, &g.params), 1);
+    flux1_images_free(generated(c, m, &g.params), 1);
     assert_true(of_a->lowered);
     assert_int_equal(flux1_sampler_step(a, &left), FLUX1_OK);
     assert_false(of_a->lowered);
@@ -638,7 +630,7 @@ static void an_open_sampler_lends_its_room(void **state)
     flux1_images_free(image, 1);
     of_a->session->mesh->fn = &mesh_ranks_runner;
     const int sessions = sessions_of(c);
-    flux1_images_free(generate(c, m, &g.params), 1);
+    flux1_images_free(generated(c, m, &g.params), 1);
     assert_int_equal(sessions_of(c), sessions); /* the decoder's was given back */
     flux1_sampler_free(a);
     assert_int_equal(bytes_of_samplers(c), one);

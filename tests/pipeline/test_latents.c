@@ -22,14 +22,6 @@ static flux1_generate_params small_request(void)
     return p;
 }
 
-static flux1_image *draw(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
-{
-    flux1_image *images;
-    if (flux1_generate(c, m, p, &images) != FLUX1_OK)
-        fail_msg("%s", flux1_context_message(c));
-    return images;
-}
-
 /* The latents of a request after so many steps, packed. */
 static void latents_after(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, int steps, float *out)
 {
@@ -65,7 +57,7 @@ static void unpack(const float *tokens, float *planes)
         }
 }
 
-static void assert_same_picture(const flux1_image *a, const flux1_image *b)
+static void assert_same_pixels(const flux1_image *a, const flux1_image *b)
 {
     assert_int_equal(a->width, b->width);
     assert_int_equal(a->height, b->height);
@@ -85,14 +77,14 @@ static void given_noise_is_as_good_as_the_seeds(void **state)
     flux1_latents given[] = {
         packed(noise),
         {.size = sizeof given[0], .values = planes, .dims = 4, .shape = {1, CHANNELS / 4, SIDE_H / 8, SIDE_W / 8}}};
-    flux1_image *picture = draw(c, m, &p);
+    flux1_image *picture = generated(c, m, &p);
     q.seed = 99;
     for (int i = 0; i < 2; i++) {
         q.latents = &given[i];
         q.width = i ? 0 : SIDE_W; /* planes say their size, packed ones the other side */
         q.height = 0;
-        flux1_image *other = draw(c, m, &q);
-        assert_same_picture(picture, other);
+        flux1_image *other = generated(c, m, &q);
+        assert_same_pixels(picture, other);
         latents_after(c, m, &q, 2, after);
         assert_memory_equal(after, expected, sizeof after);
         flux1_images_free(other, 1);
@@ -130,11 +122,11 @@ static void latents_are_decoded_as_their_picture(void **state)
     flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
     flux1_model *m = pipeline_of(c, "schnell");
     flux1_generate_params p = small_request();
-    flux1_image *expected = draw(c, m, &p), *decoded;
+    flux1_image *expected = generated(c, m, &p), *decoded;
     latents_after(c, m, &p, 2, done);
     flux1_latents l = packed(done);
     assert_int_equal(flux1_decode(c, m, &l, &p, &decoded), FLUX1_OK);
-    assert_same_picture(expected, decoded);
+    assert_same_pixels(expected, decoded);
     assert_int_equal(decoded->seed, p.seed);
     flux1_images_free(decoded, 1);
     /* as ComfyUI keeps them: what the VAE takes; a byte may round to the other side */
@@ -176,7 +168,7 @@ static void comfyuis_latents_are_decoded(void **state)
     flux1_generate_params p = small_request(), none;
     flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
     flux1_model *m = pipeline_of(c, "schnell");
-    flux1_image *expected = draw(c, m, &p), *decoded;
+    flux1_image *expected = generated(c, m, &p), *decoded;
     snprintf(path, sizeof path, "%s", scratch_path("comfyui"));
     latents_after(c, m, &p, 2, done);
     unpack(done, planes);
@@ -297,7 +289,7 @@ static void check_kept(flux1_context *c, const flux1_model *m, const char *path,
     assert_non_null(strstr(flux1_latents_text(file, 0, "parameters"), "Size: 48x32"));
     assert_null(flux1_latents_text(file, 1, "flux1"));
     assert_int_equal(flux1_decode(c, m, flux1_latents_of(file), &p, &decoded), FLUX1_OK); /* the size is the file's */
-    assert_same_picture(decoded, expected);
+    assert_same_pixels(decoded, expected);
     flux1_images_free(decoded, 1);
     flux1_latents_close(file);
     unlink(path);
@@ -311,7 +303,7 @@ static void a_decode_that_fails_leaves_the_latents(void **state)
     flux1_model *good = pipeline_of(c, "schnell");
     flux1_generate_params p = small_request();
     p.count = p.batch = 2;
-    flux1_image *expected = draw(c, good, &p);
+    flux1_image *expected = generated(c, good, &p);
     copy_poison(&k, "vae/diffusion_pytorch_model.safetensors", "decoder.conv_out.weight", 0, true);
     flux1_model *m = model_of(c, k.path);
     rescue r = {.writer = writer, .model = m, .params = &p};
@@ -378,7 +370,7 @@ static void a_dump_has_noise_latents_and_how_they_were_made(void **state)
     p.steps = 2;
     p.count = 2;
     p.batch = 1;
-    flux1_images_free(draw(c, m, &p), 2);
+    flux1_images_free(generated(c, m, &p), 2);
     for (int initial = 0; initial < 2; initial++) {
         assert_int_equal(flux1_latents_open(c, path, initial, &file), FLUX1_OK);
         const flux1_latents *l = flux1_latents_of(file);

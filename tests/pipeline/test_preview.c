@@ -2,7 +2,6 @@
  * a caller is shown, and where the estimate is kept. */
 #include "support/stage_runs.h"
 #include "pipeline/preview.h"
-#include "weights/small_cache.h"
 
 #include <dirent.h>
 #include <math.h>

@@ -2,14 +2,6 @@
  * leaves as it was, and what is refused. Goldens: tools/oracle/step_cache_goldens.py. */
 #include "support/golden_runs.h"
 
-static flux1_image *generate(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
-{
-    flux1_image *image;
-    if (flux1_generate(c, m, p, &image) != FLUX1_OK)
-        fail_msg("%s", flux1_context_message(c));
-    return image;
-}
-
 static bool same_pixels(const flux1_image *a, const flux1_image *b)
 {
     return memcmp(a->pixels, b->pixels, (size_t)(3 * a->width * a->height)) == 0;
@@ -46,7 +38,7 @@ static void check_cases(const char *device, const char *shape)
         snprintf(where, sizeof where, "%s %s %s/%s", device, shape, cases[i][0], cases[i][1]);
         run_case(c, m, &g, where);
         g.params.dump = NULL;
-        flux1_image *image = generate(c, m, &g.params);
+        flux1_image *image = generated(c, m, &g.params);
         const int reused = reused_in(&g, &passes);
         if (image->steps_reused != reused || image->passes != passes)
             fail_msg("%s: %d of %d passes reused, the oracle %d of %d", where, image->steps_reused, image->passes,
@@ -83,12 +75,12 @@ static void without_a_reuse_the_picture_is_that_without_a_cache(void **state)
     flux1_model *m = model_of(c, g.folder);
     flux1_generate_params p = g.params;
     p.step_cache = 0;
-    flux1_image *plain = generate(c, m, &p);
+    flux1_image *plain = generated(c, m, &p);
     p.step_cache = 1e-9f;
-    flux1_image *never = generate(c, m, &p);
-    flux1_image *some = generate(c, m, &g.params);
+    flux1_image *never = generated(c, m, &p);
+    flux1_image *some = generated(c, m, &g.params);
     p.step_cache = 0;
-    flux1_image *after = generate(c, m, &p);
+    flux1_image *after = generated(c, m, &p);
     assert_true(plain->steps_reused == 0 && never->steps_reused == 0 && some->steps_reused > 0);
     assert_true(same_pixels(plain, never) && same_pixels(plain, after));
     assert_false(same_pixels(plain, some));
@@ -118,9 +110,9 @@ static void recorded_parts_are_their_calls(void **state)
                                                           .dtype = FLUX1_DTYPE_F32,
                                                           .eager = eager});
         flux1_model *m = model_of(c[0], g.folder);
-        flux1_image *called = generate(c[1], m, &g.params);
+        flux1_image *called = generated(c[1], m, &g.params);
         for (int again = 0; again < 2; again++) {
-            flux1_image *replayed = generate(c[0], m, &g.params);
+            flux1_image *replayed = generated(c[0], m, &g.params);
             assert_true(replayed->steps_reused == called->steps_reused && same_pixels(replayed, called));
             flux1_images_free(replayed, 1);
         }
@@ -142,7 +134,7 @@ static void of_a_batch_the_largest_change_counts(void **state)
     flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder);
     flux1_generate_params p = g.params, q = g.params;
-    flux1_image *images, *alone = generate(c, m, &g.params);
+    flux1_image *images, *alone = generated(c, m, &g.params);
     p.batch = q.batch = 2;
     assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images), FLUX1_OK);
     for (int i = 0; i < 2; i++) {
@@ -153,7 +145,7 @@ static void of_a_batch_the_largest_change_counts(void **state)
     flux1_images_free(images, 2);
     q.prompt = "something else"; /* its entry never lets a step be short */
     q.guidance = 30;
-    flux1_image *other = generate(c, m, &q);
+    flux1_image *other = generated(c, m, &q);
     assert_true(other->steps_reused < alone->steps_reused);
     assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images), FLUX1_OK);
     assert_true(images[0].steps_reused <= other->steps_reused);

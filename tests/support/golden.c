@@ -107,6 +107,22 @@ flux1_model *pipeline_of(flux1_context *c, const char *pipeline)
     return model_of(c, folder);
 }
 
+flux1_image *generated(flux1_context *c, const flux1_model *m, const flux1_generate_params *p)
+{
+    flux1_image *image;
+    if (flux1_generate(c, m, p, &image) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    return image;
+}
+
+void assert_same_picture(const flux1_image *a, const flux1_image *b)
+{
+    assert_int_equal(a->width, b->width);
+    assert_int_equal(a->height, b->height);
+    assert_true(a->seed == b->seed);
+    assert_memory_equal(a->pixels, b->pixels, (size_t)(3 * a->width * a->height));
+}
+
 const char *const ISA_NAMES[ISA_COUNT] = {"portable",   "avx2",      "avxvnni", "avx512",  "avx512vnni",
                                           "avx512bf16", "avx512amx", "neon",    "neondot", "neonbf16"};
 

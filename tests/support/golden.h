@@ -53,6 +53,10 @@ flux1_context *context_on(const char *device, const char *shape, int threads, fl
 flux1_model *model_of(flux1_context *c, const char *folder);
 /* The committed pipeline of this name. */
 flux1_model *pipeline_of(flux1_context *c, const char *pipeline);
+flux1_image *generated(flux1_context *c, const flux1_model *m, const flux1_generate_params *p);
+
+/* Of one seed and size, to the byte. */
+void assert_same_picture(const flux1_image *a, const flux1_image *b);
 
 enum { PIPELINE_COUNT = 7, ISA_COUNT = 10 };
 /* The committed pipelines that have goldens of every stage. */

@@ -1,6 +1,5 @@
 #include "support/processes_run.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,8 +1,6 @@
 /* The CPU backend: its table, its creation and end. */
 #include "ops/cpu/cpu.h"
 
-#include "base/checked.h"
-
 #include <stdlib.h>
 
 static const ops_table cpu_table_of_functions = {.name = "cpu",

@@ -17,6 +17,8 @@
 
 #include "ops/cpu/kernels_product.h"
 
+#include <assert.h>
+
 enum { CONV_WORDS = 32, CONV_TAPS = 9, CONV_CHANNELS = CONV_WORDS * PER_WORD };
 _Static_assert(CONV_TAPS *CONV_WORDS <= PRODUCT_STEPS, "weights of a block of channels fit where a product's do");
 

@@ -15,7 +15,6 @@
 #include "ops/cpu/cpu.h"
 #include "ops/cpu/simd.h"
 
-#include <assert.h>
 #if defined(SIMD_AMX)
 #include "ops/cpu/tile_amx.h"
 #endif
