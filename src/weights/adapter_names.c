@@ -76,6 +76,7 @@ static const struct {
               {".initial_norm", "OFT with lengths of rows"},
               {".dora_log_multiplier", "OFT with lengths of rows"},
               {".lambda_layer", "T-LoRA"},
+              {".lora_diag", "KaSA"},
               {".vera_lambda_b", "VeRA"},
               {".vera_lambda_d", "VeRA"}};
 

@@ -86,7 +86,7 @@ static flux1_status open_json(const store *s, adapter_peft *p, flux1_error *err)
  * (PEFT: tuners/lora/layer.py) */
 static flux1_status check_start(const adapter_peft *p, model_part part, flux1_error *err)
 {
-    static const char *const changing[] = {"pissa", "corda", "olora", "loftq"};
+    static const char *const changing[] = {"pissa", "corda", "olora", "lora_ga", "loftq"};
     const char *how = json_string_value(value_of(p, part, "init_lora_weights"));
     for (size_t i = 0; how && i < sizeof changing / sizeof *changing; i++)
         if (strncasecmp(how, changing[i], strlen(changing[i])) == 0)

@@ -364,6 +364,7 @@ static void a_training_on_other_weights_is_refused(void **state)
     assert_non_null(mkdtemp(folder));
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"pissa_niter_4\"}") == -1);
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"OLoRA\"}") == -1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"lora_ga\"}") == -1);
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"gaussian\", \"lora_alpha\": 2}") == 2);
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": true, \"lora_alpha\": 2}") == 2);
     assert_int_equal(rmdir(folder), 0);
@@ -551,6 +552,8 @@ static void what_makes_no_sense_of_the_weight_is_refused(void **state)
             "{" PAIR("proj_out") "," T("proj_out.lora_B.bias", "[4]", 24, 40) "," T("proj_out.dora_scale", "[4]", 40,
                                                                                     56) "}",
             56);
+    refused(FLUX1_ERR_UNSUPPORTED, "it has KaSA (tensor \"proj_out.lora_diag\")",
+            "{" PAIR("proj_out") "," T("proj_out.lora_diag", "[1]", 24, 28) "}", 28);
     refused(FLUX1_ERR_UNSUPPORTED, "scaled OFT of OneTrainer",
             "{" T("proj_out.oft_R.scaled_oft", "[]", 0, 4) "," T("proj_out.oft_R.weight", "[1,1]", 4, 8) "}", 8);
     numbers[8] = -1;
