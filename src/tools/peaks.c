@@ -50,7 +50,8 @@ flux1_status peaks_measure(flux1_context *c, peaks *out)
     const ops_config *config = &c->device.config;
     *out = (peaks){.bf16 = config->arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16()};
     const int ranks = mesh_ranks(&c->mesh), each = config->threads / ranks; /* a rank has one thread at least */
-    const int threads = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), THREADS_MOST);
+    const int asked = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), THREADS_MOST);
+    const int threads = (int)i64_min(asked, cpu_available()); /* more take turns, and add nothing */
     out->threads = threads;
     if (c->device.device->info.memory || c->processes)
         return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/ */

@@ -4,12 +4,13 @@
 
 #include "pipeline/context.h"
 
-/* FLOP/s (int8: operations) of all threads of all ranks together, multiply and add counting as two; 0: not measured. */
+/* FLOP/s (int8: operations) of all ranks' threads together that can run at once, multiply and add counting as two; 0:
+ * not measured. */
 typedef struct peaks {
     double exact; /* of the type that products have without int8 */
     double int8; /* exact sums of int8: of vpdpbusd where the processor has it, else of quads (int8-fast: ops/int8.h) or
                     of vpmaddwd with vpaddd */
-    int threads; /* that the context computes with */
+    int threads; /* that the context computes with, at most one for each processor that it may use */
     bool bf16;   /* exact is bf16's, by the processor's own instruction; else float32's */
 } peaks;
 

@@ -206,13 +206,21 @@ static flux1_status read_difference(const entry *e, const store_tensor *t, adapt
 {
     TRY(whole(t, true, &c->x, err));
     c->kind = e->role == ADAPTER_NORM || e->role == ADAPTER_NORM_BIAS ? ADAPTER_KIND_NORM : ADAPTER_KIND_DIFFERENCE;
-    c->of_bias = e->role == ADAPTER_DIFF_BIAS || e->role == ADAPTER_NORM_BIAS;
+    c->of_bias = e->role == ADAPTER_DIFF_BIAS || e->role == ADAPTER_NORM_BIAS || e->role == ADAPTER_VALUE_BIAS;
     c->rows = c->x.rows;
     c->cols = c->x.cols;
     return FLUX1_OK;
 }
 
 /* ---- the kinds that are made of the weight too ---- */
+
+static flux1_status read_value(const entry *e, const store_tensor *t, adapter_change *c, flux1_error *err)
+{
+    TRY(read_difference(e, t, c, err));
+    c->kind = ADAPTER_KIND_VALUE;
+    c->form = ADAPTER_REPLACED;
+    return FLUX1_OK;
+}
 
 static bool is_floats(const tensor *v) { return dtype_describe(v->type)->block_elements == 1 && tensor_decodes(v); }
 
@@ -445,7 +453,9 @@ static const struct {
              {ADAPTER_DIFF, ADAPTER_DIFF, ADAPTER_DIFF, read_difference},
              {ADAPTER_DIFF_BIAS, ADAPTER_DIFF_BIAS, ADAPTER_DIFF_BIAS, read_difference},
              {ADAPTER_NORM, ADAPTER_NORM, ADAPTER_NORM, read_difference},
-             {ADAPTER_NORM_BIAS, ADAPTER_NORM_BIAS, ADAPTER_NORM_BIAS, read_difference}};
+             {ADAPTER_NORM_BIAS, ADAPTER_NORM_BIAS, ADAPTER_NORM_BIAS, read_difference},
+             {ADAPTER_VALUE, ADAPTER_VALUE, ADAPTER_VALUE, read_value},
+             {ADAPTER_VALUE_BIAS, ADAPTER_VALUE_BIAS, ADAPTER_VALUE_BIAS, read_value}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* The tensor that leads the entry in which this role is another's; NULL if it is missing, *ending is then its. */

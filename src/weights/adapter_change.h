@@ -23,7 +23,8 @@
     X(OFT, "OFT")                 \
     X(BOFT, "BOFT")               \
     X(GLORA, "GLoRA")             \
-    X(IA3, "(IA)^3")
+    X(IA3, "(IA)^3")              \
+    X(VALUE, "whole weights")
 
 typedef enum adapter_kind {
 #define ADAPTER_KIND_ENUM(id, name) ADAPTER_KIND_##id,
@@ -46,6 +47,7 @@ typedef enum adapter_form {
     ADAPTER_HADAMARD,  /* x ⊙ y */
     ADAPTER_KRONECKER, /* x ⊗ y */
     ADAPTER_GENERAL,   /* x + W·y */
+    ADAPTER_REPLACED,  /* x − W */
     ADAPTER_SCALED,    /* W's rows or columns times factors, less W */
     ADAPTER_ROTATED,   /* W rotated, its rows times factors if there are any, less W */
 } adapter_form;

@@ -59,7 +59,8 @@ static const struct {
              {".diff", ADAPTER_DIFF},
              {".diff_b", ADAPTER_DIFF_BIAS},
              {".w_norm", ADAPTER_NORM},
-             {".b_norm", ADAPTER_NORM_BIAS}};
+             {".b_norm", ADAPTER_NORM_BIAS},
+             {".base_layer.bias", ADAPTER_VALUE_BIAS}};
 
 static const struct {
     const char *ending, *kind;
@@ -75,6 +76,7 @@ static const struct {
               {".initial_norm", "OFT with lengths of rows"},
               {".dora_log_multiplier", "OFT with lengths of rows"},
               {".lambda_layer", "T-LoRA"},
+              {".lora_diag", "KaSA"},
               {".vera_lambda_b", "VeRA"},
               {".vera_lambda_d", "VeRA"}};
 
@@ -85,6 +87,7 @@ static bool ends(const char *name, size_t length, const char *ending)
 }
 
 #define PLAIN ".weight" /* behind any other ending of this kind */
+#define PLAIN_BIAS ".bias"
 
 int adapter_part_number(const char *name) { return name[strlen(name) - 1] - '0'; }
 
@@ -105,6 +108,8 @@ adapter_key adapter_key_read(const char *name)
             return (adapter_key){ADAPTER_OTHER, length - strlen(others[i].ending), NULL, others[i].kind};
     if (ends(name, length, PLAIN))
         return (adapter_key){ADAPTER_IA3_WEIGHT, length - strlen(PLAIN), NULL, NULL};
+    if (ends(name, length, PLAIN_BIAS))
+        return (adapter_key){ADAPTER_VALUE_BIAS, length - strlen(PLAIN_BIAS), NULL, NULL};
     return (adapter_key){ADAPTER_NONE, length, NULL, NULL};
 }
 
@@ -124,6 +129,8 @@ const char *adapter_down_ending(size_t index)
 /* ---- layers ---- */
 
 #define WRAPPER "base_model.model." /* PEFT's, in front of any other */
+
+bool adapter_key_wrapped(const char *name) { return strncmp(name, WRAPPER, strlen(WRAPPER)) == 0; }
 
 /* In front of a layer's name; flat: with "_" for each "." of it. The empty one last. Where a file has a layer in two
  * spellings, diffusers takes "transformer." before all others, and "lora_transformer_" before "lora_unet_". */
@@ -246,7 +253,7 @@ void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
 {
     char name[NAME_BYTES_MAX];
     out->count = 0;
-    const size_t wrapped = length >= strlen(WRAPPER) && !memcmp(base, WRAPPER, strlen(WRAPPER)) ? strlen(WRAPPER) : 0;
+    const size_t wrapped = length >= strlen(WRAPPER) && adapter_key_wrapped(base) ? strlen(WRAPPER) : 0;
     base += wrapped;
     length -= wrapped;
     if (length >= sizeof name)

@@ -44,7 +44,9 @@ typedef enum adapter_role {
     ADAPTER_DIFF_BIAS,  /* … to a bias */
     ADAPTER_NORM,       /* as ADAPTER_DIFF, of a norm */
     ADAPTER_NORM_BIAS,
-    ADAPTER_OTHER /* of a kind that is not applied */
+    ADAPTER_VALUE,      /* PEFT's, of a module that was trained whole: what takes the weight's place */
+    ADAPTER_VALUE_BIAS, /* … the bias's */
+    ADAPTER_OTHER       /* of a kind that is not applied */
 } adapter_role;
 
 typedef struct adapter_key {
@@ -55,6 +57,9 @@ typedef struct adapter_key {
 } adapter_key;
 
 adapter_key adapter_key_read(const char *name);
+
+/* Whether PEFT's wrapper stands in front. */
+bool adapter_key_wrapped(const char *name);
 
 /* Of a name with the role ADAPTER_OFT_PARTS: which part, from 0. */
 int adapter_part_number(const char *name);

@@ -26,7 +26,7 @@ enum { RANKS, ALPHAS, TABLES };
 struct adapter_peft {
     const char *path; /* of the file of weights */
     json_value *json;
-    bool beside; /* keys without the part's name in front */
+    bool bare; /* keys without the part's name in front */
     table table[MODEL_PARTS][TABLES];
 };
 
@@ -38,7 +38,7 @@ static const char *const part_prefixes[MODEL_PARTS] = {
 static const json_value *value_of(const adapter_peft *p, model_part part, const char *key)
 {
     char full[80];
-    snprintf(full, sizeof full, "%s%s", part_prefixes[part] && !p->beside ? part_prefixes[part] : "", key);
+    snprintf(full, sizeof full, "%s%s", part_prefixes[part] && !p->bare ? part_prefixes[part] : "", key);
     return json_object_get(p->json, full);
 }
 
@@ -54,9 +54,20 @@ static flux1_status open_beside(adapter_peft *p, flux1_error *err)
     memcpy(config, p->path, folder);
     memcpy(config + folder, PEFT_CONFIG, sizeof PEFT_CONFIG);
     const flux1_status st = file_exists(config) ? json_parse_file(config, &p->json, err) : FLUX1_OK;
-    p->beside = true;
+    p->bare = true;
     free(config);
     return st;
+}
+
+/* A pipeline's writer puts the part's name in front of each key; a transformer's own, save_lora_adapter, does not. */
+static bool is_bare(const json_value *json)
+{
+    const char *key;
+    for (size_t i = 0; json_object_at(json, i, &key); i++)
+        for (int part = 0; part < MODEL_PARTS; part++)
+            if (part_prefixes[part] && strncmp(key, part_prefixes[part], strlen(part_prefixes[part])) == 0)
+                return false;
+    return true;
 }
 
 static flux1_status open_json(const store *s, adapter_peft *p, flux1_error *err)
@@ -66,14 +77,16 @@ static flux1_status open_json(const store *s, adapter_peft *p, flux1_error *err)
     if (!text)
         return open_beside(p, err);
     snprintf(name, sizeof name, "%s: lora_adapter_metadata", p->path);
-    return json_parse(text, strlen(text), name, &p->json, err);
+    TRY(json_parse(text, strlen(text), name, &p->json, err));
+    p->bare = is_bare(p->json);
+    return FLUX1_OK;
 }
 
 /* Some ways to begin a training take the pair's first product out of the weights, which then differ from the model's.
  * (PEFT: tuners/lora/layer.py) */
 static flux1_status check_start(const adapter_peft *p, model_part part, flux1_error *err)
 {
-    static const char *const changing[] = {"pissa", "corda", "olora", "loftq"};
+    static const char *const changing[] = {"pissa", "corda", "olora", "lora_ga", "loftq"};
     const char *how = json_string_value(value_of(p, part, "init_lora_weights"));
     for (size_t i = 0; how && i < sizeof changing / sizeof *changing; i++)
         if (strncasecmp(how, changing[i], strlen(changing[i])) == 0)
@@ -157,7 +170,7 @@ static flux1_status compile(const adapter_peft *p, table *t, flux1_error *err)
 static void layer_name(const adapter_peft *p, model_part part, const char *name, size_t length,
                        char out[2 * NAME_BYTES_MAX])
 {
-    const char *const before[] = {WRAPPER, p->beside ? NULL : part_prefixes[part]};
+    const char *const before[] = {WRAPPER, p->bare ? NULL : part_prefixes[part]};
     for (int i = 0; i < 2; i++) {
         const size_t n = before[i] ? strlen(before[i]) : 0;
         if (n && n < length && memcmp(name, before[i], n) == 0)

@@ -200,12 +200,24 @@ static bool is_control(const store *s)
     return found;
 }
 
+/* What stands in a file alone by a layer's name replaces the layer in PEFT's files alone (modules_to_save, trained
+ * biases); in others nobody says what it is. */
+static adapter_key read_key(const store *s, const char *name, const adapter_peft *p)
+{
+    adapter_key key = adapter_key_read(name);
+    if (key.role == ADAPTER_IA3_WEIGHT && !adapter_change_led(s, name, &key))
+        key.role = ADAPTER_VALUE;
+    if ((key.role == ADAPTER_VALUE || key.role == ADAPTER_VALUE_BIAS) && !p && !adapter_key_wrapped(name))
+        key.role = ADAPTER_NONE;
+    return key;
+}
+
 static flux1_status add_all(adapter_file *f, adapter_peft *p, flux1_error *err)
 {
     const store *s = f->store;
     for (size_t i = 0; i < store_count(s); i++) {
         const store_tensor *t = store_at(s, i);
-        const adapter_key key = adapter_key_read(t->name);
+        const adapter_key key = read_key(s, t->name, p);
         adapter_change c;
         bool leads;
         if (key.role == ADAPTER_OTHER)
@@ -218,8 +230,7 @@ static flux1_status add_all(adapter_file *f, adapter_peft *p, flux1_error *err)
         TRY(adapter_change_read(s, t, &key, &leads, &c, err));
         if (leads)
             TRY(add_entry(f, &c, &key, p, err));
-        else if (key.role == ADAPTER_NONE || ((key.role == ADAPTER_ALPHA || key.role == ADAPTER_IA3_WEIGHT) &&
-                                              !adapter_change_led(s, t->name, &key)))
+        else if (key.role == ADAPTER_NONE || (key.role == ADAPTER_ALPHA && !adapter_change_led(s, t->name, &key)))
             adapter_add_stray(f, t->name);
     }
     return FLUX1_OK;

@@ -74,6 +74,22 @@ static flux1_status general(const part *p, const float *factors, float *out, flu
     return st;
 }
 
+/* ---- replaced weights ---- */
+
+/* out: x − W */
+static flux1_status replaced(const part *p, const float *factors, float *out, flux1_error *err)
+{
+    float *own;
+    (void)factors;
+    TRY(own_rows(p, p->col, p->cols, &own, err));
+    const flux1_status st =
+        adapter_change_rows(p->change, &(adapter_window){p->at, p->rows, p->col, p->cols}, out, err);
+    for (int64_t i = 0; st == FLUX1_OK && i < p->rows * p->cols; i++)
+        out[i] -= own[i];
+    free(own);
+    return st;
+}
+
 /* ---- (IA)^3 ---- */
 
 /* out: W · factor − W */
@@ -191,10 +207,11 @@ flux1_status adapter_relative_rows(const adapter_file *f, const adapter_term *t,
         return error_oom(err, (size_t)count * sizeof *factors, "an adapter's rows");
     flux1_status st = read_factors(&p, factors, err);
     if (st == FLUX1_OK)
-        st = c->form == ADAPTER_GENERAL  ? general(&p, factors, out, err)
-             : c->form == ADAPTER_SCALED ? scaled(&p, factors, out, err)
-             : c->rotation.of_rows       ? turned_rows(&p, factors, out, err)
-                                         : turned_columns(&p, factors, out, err);
+        st = c->form == ADAPTER_GENERAL    ? general(&p, factors, out, err)
+             : c->form == ADAPTER_REPLACED ? replaced(&p, factors, out, err)
+             : c->form == ADAPTER_SCALED   ? scaled(&p, factors, out, err)
+             : c->rotation.of_rows         ? turned_rows(&p, factors, out, err)
+                                           : turned_columns(&p, factors, out, err);
     free(factors);
     return st;
 }

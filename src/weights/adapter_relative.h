@@ -1,5 +1,6 @@
-/* The kinds of adapters whose ΔW is made of the weight W too: GLoRA, (IA)^3, OFT, BOFT. Most need a layer's own rows
- * alone; OFT and BOFT of LyCORIS and kohya mix all rows of an entry, those of the other layers of a fused matrix too.
+/* The kinds of adapters whose ΔW is made of the weight W too: GLoRA, (IA)^3, OFT, BOFT, and what replaces W. Most need
+ * a layer's own rows alone; OFT and BOFT of LyCORIS and kohya mix all rows of an entry, those of the other layers of a
+ * fused matrix too.
  */
 #ifndef FLUX1_WEIGHTS_ADAPTER_RELATIVE_H
 #define FLUX1_WEIGHTS_ADAPTER_RELATIVE_H

@@ -21,6 +21,10 @@
     double __wrap_peak_##name(double seconds) { return assert_true(seconds > 0), rate; }
 RATES(PLAYED)
 
+static int processors = 64;
+int __wrap_cpu_available(void);
+int __wrap_cpu_available(void) { return processors; }
+
 /* Of the instruction sets of x86 (ops/cpu/isa.c): the units that their kernels multiply with. */
 static const struct {
     const char *isa;
@@ -55,20 +59,23 @@ static void each_arithmetic_has_the_peak_of_its_unit(void **state)
     unsetenv("FLUX1_CPU_ISA");
 }
 
-/* A mesh's ranks share the threads, and have one each at least. */
-static void threads_of_all_ranks_add_up(void **state)
+/* A mesh's ranks share the threads, and have one each at least; those beyond the processors only take turns. */
+static void threads_of_all_ranks_add_up_to_the_processors(void **state)
 {
     (void)state;
     static const struct {
         const char *shape;
-        int threads, all;
-    } cases[] = {{"", 1, 1}, {"", 3, 3}, {"1x2", 4, 4}, {"1x2", 5, 4}, {"2x2", 2, 4}};
+        int threads, processors, all;
+    } cases[] = {{"", 1, 64, 1},    {"", 3, 64, 3}, {"1x2", 4, 64, 4}, {"1x2", 5, 64, 4},
+                 {"2x2", 2, 64, 4}, {"", 3, 3, 3},  {"", 3, 2, 2},     {"2x2", 8, 2, 2}};
     const double one = measured("", 1, FLUX1_DTYPE_F32).exact;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        processors = cases[i].processors;
         const peaks p = measured(cases[i].shape, cases[i].threads, FLUX1_DTYPE_INT8);
         assert_int_equal(p.threads, cases[i].all);
         assert_true(p.exact == one * cases[i].all && p.int8 > 0);
     }
+    processors = 64;
 }
 
 /* Nor where several processes compute, which may be on other machines. */
@@ -94,7 +101,7 @@ static void what_a_device_of_its_own_reaches_is_not_measured(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(each_arithmetic_has_the_peak_of_its_unit),
-                                       cmocka_unit_test(threads_of_all_ranks_add_up),
+                                       cmocka_unit_test(threads_of_all_ranks_add_up_to_the_processors),
                                        cmocka_unit_test(what_a_device_of_its_own_reaches_is_not_measured)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -291,6 +291,55 @@ static void the_configuration_beside_peft_s_file_counts(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* A pipeline's writer puts the part's name before each key (transformer.lora_alpha), a transformer's own does not. */
+static void the_configuration_inside_has_the_part_s_name_or_not(void **state)
+{
+    (void)state;
+#define INSIDE(member) "{\"__metadata__\":{\"lora_adapter_metadata\":\"{" member "}\"},"
+    static const struct {
+        const char *header;
+        float scale;
+    } cases[] = {
+        {INSIDE("\\\"transformer.lora_alpha\\\": 5") PAIR("transformer.proj_out") "}", 5},
+        {INSIDE("\\\"lora_alpha\\\": 5") PAIR("proj_out") "}", 5},
+        {INSIDE("\\\"lora_alpha\\\": 5, \\\"alpha_pattern\\\": {\\\"^proj_out\\\": 3}") PAIR("proj_out") "}", 3},
+        {INSIDE("\\\"text_encoder.r\\\": 1, \\\"lora_alpha\\\": 5") PAIR("transformer.proj_out") "}", 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        adapter_file *f;
+        flux1_error err = {0};
+        if (open_file(cases[i].header, 24, &f, &err) != FLUX1_OK)
+            fail_msg("%s", err.message);
+        assert_true(f->change[0].scale == cases[i].scale);
+        adapter_close(f);
+    }
+}
+
+/* A layer's own name replaces the layer in PEFT's files; in others it says nothing. */
+static void whole_layers_are_of_peft_s_files_alone(void **state)
+{
+    (void)state;
+#define WHOLE(key) T(key, "[4,2]", 24, 56)
+    static const struct {
+        const char *header;
+        size_t applied, strays;
+    } cases[] = {
+        {"{" PAIR("base_model.model.proj_out") "," WHOLE("base_model.model.norm_out.linear.weight") "}", 2, 0},
+        {INSIDE("\\\"r\\\": 1") PAIR("proj_out") "," WHOLE("norm_out.linear.weight") "}", 2, 0},
+        {"{" PAIR("proj_out") "," WHOLE("norm_out.linear.weight") "}", 1, 1},
+        {"{" PAIR("base_model.model.proj_out") "," WHOLE("base_model.model.proj_out.base_layer.weight") "}", 1, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        adapter_file *f;
+        flux1_error err = {0};
+        if (open_file(cases[i].header, 56, &f, &err) != FLUX1_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(f->applied, cases[i].applied);
+        assert_int_equal(f->stray_count, cases[i].strays);
+        adapter_close(f);
+    }
+    refused(FLUX1_ERR_FORMAT, "(whole weights) are both for the layer \"proj_out\"",
+            "{" PAIR("base_model.model.proj_out") "," WHOLE("base_model.model.proj_out.weight") "}", 56);
+}
+
 /* LoHa of rank 1; LoKr of two whole factors, whose rank is in the configuration alone. */
 static void peft_s_loha_and_lokr_have_their_alpha_there(void **state)
 {
@@ -315,6 +364,7 @@ static void a_training_on_other_weights_is_refused(void **state)
     assert_non_null(mkdtemp(folder));
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"pissa_niter_4\"}") == -1);
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"OLoRA\"}") == -1);
+    assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"lora_ga\"}") == -1);
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": \"gaussian\", \"lora_alpha\": 2}") == 2);
     assert_true(BESIDE("adapter_model.safetensors", "{\"init_lora_weights\": true, \"lora_alpha\": 2}") == 2);
     assert_int_equal(rmdir(folder), 0);
@@ -502,6 +552,8 @@ static void what_makes_no_sense_of_the_weight_is_refused(void **state)
             "{" PAIR("proj_out") "," T("proj_out.lora_B.bias", "[4]", 24, 40) "," T("proj_out.dora_scale", "[4]", 40,
                                                                                     56) "}",
             56);
+    refused(FLUX1_ERR_UNSUPPORTED, "it has KaSA (tensor \"proj_out.lora_diag\")",
+            "{" PAIR("proj_out") "," T("proj_out.lora_diag", "[1]", 24, 28) "}", 28);
     refused(FLUX1_ERR_UNSUPPORTED, "scaled OFT of OneTrainer",
             "{" T("proj_out.oft_R.scaled_oft", "[]", 0, 4) "," T("proj_out.oft_R.weight", "[1,1]", 4, 8) "}", 8);
     numbers[8] = -1;
@@ -510,23 +562,21 @@ static void what_makes_no_sense_of_the_weight_is_refused(void **state)
     numbers[8] = 0;
 }
 
-#define CONFIGURED(member) "{\"__metadata__\":{\"lora_adapter_metadata\":\"{" member "}\"},"
-
 static void what_a_configuration_cannot_mean_is_refused(void **state)
 {
     (void)state;
     refused(FLUX1_ERR_UNSUPPORTED, "it has PEFT's ADALORA",
-            CONFIGURED("\\\"transformer.peft_type\\\": \\\"ADALORA\\\"") PAIR("transformer.proj_out") "}", 24);
+            INSIDE("\\\"transformer.peft_type\\\": \\\"ADALORA\\\"") PAIR("transformer.proj_out") "}", 24);
     refused(FLUX1_ERR_FORMAT, "num_cayley_neumann_terms 0; it should be 1 to 100",
-            CONFIGURED("\\\"transformer.num_cayley_neumann_terms\\\": 0")
+            INSIDE("\\\"transformer.num_cayley_neumann_terms\\\": 0")
                 T("transformer.proj_out.oft_R.weight", "[1,1]", 0, 4) "}",
             4);
     refused(FLUX1_ERR_FORMAT, "an eps that is no limit",
-            CONFIGURED("\\\"transformer.coft\\\": true, \\\"transformer.eps\\\": -1")
+            INSIDE("\\\"transformer.coft\\\": true, \\\"transformer.eps\\\": -1")
                 T("transformer.proj_out.oft_R.weight", "[1,1]", 0, 4) "}",
             4);
     refused(FLUX1_ERR_FORMAT, "rank_pattern or alpha_pattern: \"(?!a)b\": the regular expression has lookaround",
-            CONFIGURED("\\\"transformer.alpha_pattern\\\": {\\\"(?!a)b\\\": 1}") PAIR("transformer.proj_out") "}", 24);
+            INSIDE("\\\"transformer.alpha_pattern\\\": {\\\"(?!a)b\\\": 1}") PAIR("transformer.proj_out") "}", 24);
 }
 
 /* kohya's limit is one for an alpha of 0 too, LyCORIS' is none: row 0 of I + R is that of the weight, or (1 + S)/(1 −
@@ -627,6 +677,8 @@ int main(void)
         cmocka_unit_test(a_layer_in_two_spellings_counts_once),
         cmocka_unit_test(a_layer_of_two_kinds_is_refused),
         cmocka_unit_test(the_configuration_beside_peft_s_file_counts),
+        cmocka_unit_test(the_configuration_inside_has_the_part_s_name_or_not),
+        cmocka_unit_test(whole_layers_are_of_peft_s_files_alone),
         cmocka_unit_test(peft_s_loha_and_lokr_have_their_alpha_there),
         cmocka_unit_test(a_training_on_other_weights_is_refused),
         cmocka_unit_test(halves_are_swapped_with_their_offsets),

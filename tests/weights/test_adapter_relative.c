@@ -1,6 +1,6 @@
-/* Adapters whose difference is made of the weight too, and DoRA over LoHa and LoKr, against LyCORIS and PEFT
- * (tools/oracle/relative_goldens.py), at odd sizes: whole tensors, single elements and column ranges, at any strength,
- * from several threads. */
+/* Adapters whose difference is made of the weight too, what replaces weights, and DoRA over LoHa and LoKr, against
+ * LyCORIS and PEFT (tools/oracle/relative_goldens.py), at odd sizes: whole tensors, single elements and column ranges,
+ * at any strength, from several threads. */
 #include "base/pool.h"
 #include "weights/adapter_merge.h"
 
@@ -24,10 +24,24 @@ enum { ELEMENTS_MAX = 1024 };
 static const struct {
     const char *name, *kinds;
     size_t entries;
-} cases[] = {{"oft", "OFT", 4},         {"oft_wide", "OFT", 2},    {"oft_kohya", "OFT", 8},   {"boft", "BOFT", 6},
-             {"glora", "GLoRA", 3},     {"ia3", "(IA)^3", 3},      {"oft_peft", "OFT", 4},    {"oft_exact", "OFT", 3},
-             {"oft_terms_1", "OFT", 1}, {"oft_terms_2", "OFT", 1}, {"oft_terms_3", "OFT", 1}, {"oft_terms_6", "OFT", 1},
-             {"boft_peft", "BOFT", 4},  {"ia3_peft", "(IA)^3", 2}, {"doha", "LoHa", 5},       {"dokr", "LoKr", 4}};
+} cases[] = {{"oft", "OFT", 4},
+             {"oft_wide", "OFT", 2},
+             {"oft_kohya", "OFT", 8},
+             {"boft", "BOFT", 6},
+             {"glora", "GLoRA", 3},
+             {"ia3", "(IA)^3", 3},
+             {"oft_peft", "OFT", 4},
+             {"oft_exact", "OFT", 3},
+             {"oft_terms_1", "OFT", 1},
+             {"oft_terms_2", "OFT", 1},
+             {"oft_terms_3", "OFT", 1},
+             {"oft_terms_6", "OFT", 1},
+             {"boft_peft", "BOFT", 4},
+             {"ia3_peft", "(IA)^3", 2},
+             {"doha", "LoHa", 5},
+             {"dokr", "LoKr", 4},
+             {"whole_peft", "whole weights", 4},
+             {"bias_peft", "whole weights", 1}};
 enum { CASES = sizeof cases / sizeof *cases };
 
 static store *model;

@@ -277,7 +277,61 @@ def ia3_peft(model):
     return case
 
 
-CASES = (oft, oft_wide, oft_kohya, boft, glora, ia3, doha, dokr, oft_peft, oft_exact, oft_terms(1), oft_terms(2), oft_terms(3), oft_terms(6), boft_peft, ia3_peft)
+class Trained(torch.nn.Module):
+    """A model of some layers, by their names; Black Forest Labs' too."""
+
+    def __init__(self, case, layers):
+        super().__init__()
+        for name, parts in layers.items():
+            rows, cols = case.weight(parts).shape
+            bias = case.model.get(parts[0] + ".bias")
+            layer, (*above, last) = torch.nn.Linear(cols, rows, bias=bias is not None), name.split(".")
+            layer.weight.copy_(case.weight(parts))
+            if bias is not None:
+                layer.bias.copy_(bias)
+            at = self
+            for step in above:
+                if not hasattr(at, step):
+                    at.add_module(step, torch.nn.Module())
+                at = getattr(at, step)
+            at.add_module(last, layer)
+
+
+def trained_peft(case, layers, **config):
+    """The file that PEFT makes of other values, without its pairs, which change nothing."""
+    model = peft.get_peft_model(Trained(case, layers), peft.LoraConfig(r=1, **config))
+    for name, p in model.named_parameters():
+        if p.requires_grad and "lora_" not in name:
+            p.add_(torch.randn(p.shape, generator=case.random) * 0.4)
+    saved = peft.get_peft_model_state_dict(model)
+    case.file = {k: v.detach().clone() for k, v in saved.items() if "lora_" not in k}
+    merged = model.merge_and_unload().state_dict()
+    for name, parts in layers.items():
+        w = merged[name + ".weight"]
+        w = w.roll(w.shape[0] // 2, 0) if "adaLN" in name else w
+        for part, rows in zip(parts, w.split([LAYERS[part][0] for part in parts])):
+            case.golden[part + ".weight"] = rows.contiguous()
+        if name + ".bias" in merged:
+            case.golden[name + ".bias"] = merged[name + ".bias"]
+    return case
+
+
+def whole_peft(model):
+    """Modules that were trained whole."""
+    layers = {"double_blocks.0.img_attn.qkv": QKV, "final_layer.adaLN_modulation.1": ["norm_out.linear"], "proj_out": ["proj_out"], "x_embedder": ["x_embedder"]}
+    case = trained_peft(Case(23, model), layers, target_modules=["x_embedder"], modules_to_save=["qkv", "adaLN_modulation.1", "proj_out"])
+    del case.golden["x_embedder.weight"]
+    return case
+
+
+def bias_peft(model):
+    """The bias of a layer that has a pair."""
+    case = trained_peft(Case(24, model), {"proj_out": ["proj_out"]}, target_modules=["proj_out"], bias="lora_only")
+    del case.golden["proj_out.weight"]
+    return case
+
+
+CASES = (oft, oft_wide, oft_kohya, boft, glora, ia3, doha, dokr, oft_peft, oft_exact, oft_terms(1), oft_terms(2), oft_terms(3), oft_terms(6), boft_peft, ia3_peft, whole_peft, bias_peft)
 
 
 def write(path, tensors, metadata=None):
