@@ -178,8 +178,8 @@ static void each_picture_begins_with_a_whole_step(void **state)
         p.step_cache = all ? 1000 : 1;
         q = p;
         q.seed++;
-        alone[0] = generate(c, m, &p);
-        alone[1] = generate(c, m, &q);
+        alone[0] = generated(c, m, &p);
+        alone[1] = generated(c, m, &q);
         assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images),
                          FLUX1_OK);
         for (int i = 0; i < 2; i++) {
