@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -111,6 +112,23 @@ static void hold_standard_streams(void)
             return;
 }
 
+/* Of the options that several commands have; false after an error. */
+static bool options_agree(const options *opt)
+{
+    const option_value *v = opt->values;
+    const char *folder = v[OPT_CACHE].given ? v[OPT_CACHE].text : getenv("FLUX1_CACHE_DIR");
+    if (v[OPT_QUIET].given && v[OPT_VERBOSE].given) {
+        print_error("--verbose cannot be combined with --quiet");
+        return false;
+    }
+    if (v[OPT_CACHE_SIZE].given && (!folder || !*folder)) {
+        print_error(
+            "--cache-size limits a cache folder, and there is none: name one with --cache DIR or FLUX1_CACHE_DIR");
+        return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
@@ -134,10 +152,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     if (opt.values[OPT_HELP].given)
         return help_run(name);
-    if (opt.values[OPT_QUIET].given && opt.values[OPT_VERBOSE].given) {
-        print_error("--verbose cannot be combined with --quiet");
+    if (!options_agree(&opt))
         return EXIT_USAGE;
-    }
     console_quiet(opt.values[OPT_QUIET].given);
     hints_command((command)cmd);
     int status = EXIT_DONE;

@@ -257,8 +257,8 @@ typedef enum option_kind {
       "int8 and int8-fast make of floats must fit (default: FLUX1_CACHE_DIR from the environment, else nothing is "    \
       "kept)")                                                                                                         \
     X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH | IN_SERVE,                             \
-      "most that --cache may hold; to store another, the least recently used are removed (default: FLUX1_CACHE_SIZE, " \
-      "else 100G)")                                                                                                    \
+      "most that the folder of --cache or FLUX1_CACHE_DIR may hold, which must be given; to store another, the "       \
+      "least recently used are removed (default: FLUX1_CACHE_SIZE, else 100G)")                                        \
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
       "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
       "to 64 times")                                                                                                   \

@@ -49,3 +49,14 @@ void tensor_scale_apply(const tensor_scale *s, int64_t first, int64_t count, flo
         first += n, count -= n, values += n;
     }
 }
+
+size_t tensor_scale_beside(const tensor_scale *s, int64_t first, int64_t count, const unsigned char **bytes)
+{
+    *bytes = NULL;
+    if (!s || s->kind != SCALE_CODES || count <= 0)
+        return 0;
+    const size_t element = (size_t)dtype_describe(s->absmax.type)->block_bytes;
+    const int64_t begin = (s->first + first) / s->block, end = i64_ceil_div(s->first + first + count, s->block);
+    *bytes = (const unsigned char *)s->absmax.data + (size_t)begin * element;
+    return (size_t)(end - begin) * element;
+}

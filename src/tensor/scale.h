@@ -33,4 +33,9 @@ float tensor_scale_factor(const tensor_scale *s, int64_t at, int64_t *run);
 /* Scales the stored values [first, first + count) of the view in place. */
 void tensor_scale_apply(const tensor_scale *s, int64_t first, int64_t count, float *values);
 
+/* Where the scales of the stored values [first, first + count) of the view lie, and how many bytes they are. Only what
+ * grows with the values counts, bitsandbytes' absmax, up to an eighth of them: 0 for a factor, or one a row; s may be
+ * NULL. */
+size_t tensor_scale_beside(const tensor_scale *s, int64_t first, int64_t count, const unsigned char **bytes);
+
 #endif

@@ -1,6 +1,7 @@
 #include "weights/recipe.h"
 
 #include "base/checked.h"
+#include "tensor/scale.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -190,7 +191,9 @@ size_t recipe_bytes(const weight_recipe *r)
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         const dtype_info *info = dtype_describe(p->source->view.type);
-        bytes += (size_t)i64_ceil_div(p->rows * p->cols, info->block_elements) * (size_t)info->block_bytes;
+        const unsigned char *scales;
+        bytes += (size_t)i64_ceil_div(p->rows * p->cols, info->block_elements) * (size_t)info->block_bytes +
+                 tensor_scale_beside(p->source->view.scale, 0, p->rows * p->cols, &scales);
     }
     return bytes;
 }

@@ -62,7 +62,7 @@ flux1_status recipe_decode_by(recipe_decoder *decode, const void *arg, const wei
 flux1_status recipe_decode_rows(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count,
                                 float *out, flux1_error *err);
 
-/* Bytes of the file this recipe covers. */
+/* Bytes of the file this recipe covers, with scales that grow with it (tensor_scale_beside). */
 size_t recipe_bytes(const weight_recipe *r);
 
 #endif

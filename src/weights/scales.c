@@ -1,6 +1,7 @@
 #include "weights/scales.h"
 
 #include "base/ending.h"
+#include "base/file_map.h"
 #include "base/json.h"
 #include "tensor/scale.h"
 #include "weights/foreign.h"
@@ -216,10 +217,11 @@ static const store_raw *marker_of(const store *s, const store_tensor *w)
 static bool has_scaled_values(const tensor *w)
 {
     const unsigned char *x = w->data, half = w->type == DTYPE_F8_E4M3 ? 0x76 : 0x77;
-    for (size_t i = 0; i < tensor_bytes(w); i++)
-        if ((x[i] & 0x7F) >= half)
-            return true;
-    return false;
+    size_t i = 0;
+    while (i < tensor_bytes(w) && (x[i] & 0x7F) < half)
+        i++;
+    file_map_wont_need(x, i); /* what was read would otherwise stay beside the weights that plans count */
+    return i < tensor_bytes(w);
 }
 
 /* ComfyUI takes a matrix in fp8 without a scale as it is, also behind a marker, and files have such beside scaled ones.

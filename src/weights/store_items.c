@@ -1,5 +1,6 @@
 #include "weights/store_items.h"
 
+#include "base/file_map.h"
 #include "tensor/scale.h"
 #include "weights/scales.h"
 
@@ -167,10 +168,19 @@ static flux1_status check_unique(const store *s, flux1_error *err)
     return FLUX1_OK;
 }
 
+/* What was read of scales, and what the kernel has mapped around it, up to 2 MiB each: stages read it again, and count
+ * it, when they use the weights. */
+static void let_pages_go(const store *s)
+{
+    for (size_t i = 0; i < s->file_count; i++)
+        file_map_wont_need(s->file[i].map.bytes, s->file[i].map.size);
+}
+
 flux1_status store_make_items(store *s, const name_map *map, const char *prefix, flux1_error *err)
 {
     mapping m = {.s = s, .map = map, .prefix = prefix, .err = err};
     TRY(scales_attach(s, err));
+    let_pages_go(s);
     for (size_t i = 0; map && i < s->raw_count; i++) {
         const char *name = part_name(&m, &s->raw[i]);
         m.levels = name ? name_levels(map, name, m.levels) : m.levels;

@@ -45,6 +45,7 @@ refused 2 'list, verify, clear, size' cache purge
 refused 2 'no cache folder.*FLUX1_CACHE_DIR.*--cache' cache list
 refused 1 'nowhere.*No such file' cache size --cache nowhere
 refused 2 'cache-size .*8G' generate -m "$tiny" -p x --cache-size no
+refused 2 'cache-size limits a cache folder, and there is none.*--cache DIR or FLUX1_CACHE_DIR' generate -m "$tiny" -p x --cache-size 8G
 refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/sd.safetensors" -p x
 refused 1 'vera.safetensors: it has VeRA .*merge it with the program that made it' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/vera.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x

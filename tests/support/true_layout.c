@@ -224,26 +224,84 @@ static uint64_t elements(const entry *e)
     return count;
 }
 
-/* All tensors have one type. Returns the bytes of the values. */
-static uint64_t safetensors_header(const layout *l, bool bf16, builder *out)
+static bool is_matrix(const entry *e) { return e->dims == 2 && elements(e) > 100000; }
+
+static void add_shape(builder *json, const entry *e)
 {
-    builder json = {0};
+    for (int k = 0; k < e->dims; k++)
+        builder_format(json, "%s%lld", k ? "," : "", (long long)e->shape[k]);
+}
+
+/* Its values begin at *end, which moves on. */
+static void add_tensor(builder *json, const entry *e, const char *ending, const char *type, int bytes, uint64_t *end)
+{
+    const uint64_t begin = *end;
+    *end += elements(e) * (uint64_t)bytes;
+    builder_format(json, "%s\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", json->length ? "," : "{", e->name, ending, type);
+    add_shape(json, e);
+    builder_format(json, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)begin, (unsigned long long)*end);
+}
+
+static void add_beside(builder *json, const entry *e, const char *ending, const char *type, int bytes, uint64_t count,
+                       uint64_t *end)
+{
+    entry beside = {.dims = 1, .shape = {(int64_t)count}};
+    memcpy(beside.name, e->name, sizeof beside.name);
+    add_tensor(json, &beside, ending, type, bytes, end);
+}
+
+enum { NF4_BLOCK = 64 };
+
+/* What bitsandbytes says of a matrix: the only values that are no holes, so they come first. */
+static void add_states(const layout *l, builder *json, builder *values, uint64_t *end)
+{
+    for (int i = 0; i < l->count; i++) {
+        builder state = {0};
+        if (!is_matrix(&l->entry[i]))
+            continue;
+        builder_format(&state, "{\"quant_type\":\"nf4\",\"blocksize\":%d,\"dtype\":\"bfloat16\",\"shape\":[",
+                       NF4_BLOCK);
+        add_shape(&state, &l->entry[i]);
+        builder_add(&state, "]}");
+        add_beside(json, &l->entry[i], ".quant_state.bitsandbytes__nf4", "U8", 1, state.length, end);
+        builder_add_bytes(values, state.text, state.length);
+        builder_free(&state);
+    }
+}
+
+/* Four bits, and a float for each block. */
+static void add_nf4(builder *json, const entry *e, uint64_t *end)
+{
+    add_beside(json, e, "", "U8", 1, elements(e) / 2, end);
+    add_beside(json, e, ".quant_map", "F32", 4, 16, end);
+    add_beside(json, e, ".absmax", "F32", 4, elements(e) / NF4_BLOCK, end);
+}
+
+/* Returns the bytes of the values; *first: those that are in `out`. */
+static uint64_t safetensors_header(const layout *l, const true_layout *wanted, builder *out, size_t *first)
+{
+    builder json = {0}, values = {0};
     uint64_t end = 0;
+    if (wanted->nf4)
+        add_states(l, &json, &values, &end);
     for (int i = 0; i < l->count; i++) {
         const entry *e = &l->entry[i];
-        const uint64_t bytes = elements(e) * (bf16 ? 2 : 1);
-        builder_format(&json, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "{", e->name,
-                       bf16 ? "BF16" : "F8_E4M3");
-        for (int k = 0; k < e->dims; k++)
-            builder_format(&json, "%s%lld", k ? "," : "", (long long)e->shape[k]);
-        builder_format(&json, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)end,
-                       (unsigned long long)(end + bytes));
-        end += bytes;
+        if (wanted->nf4 && is_matrix(e))
+            add_nf4(&json, e, &end);
+        else if (wanted->bf16 || wanted->nf4)
+            add_tensor(&json, e, "", "BF16", 2, &end);
+        else
+            add_tensor(&json, e, "", "F8_E4M3", 1, &end);
     }
     builder_add(&json, "}");
+    while (json.length % 8)
+        builder_add(&json, " ");
     number(out, 8, json.length);
     builder_add_bytes(out, json.text, json.length);
+    builder_add_bytes(out, values.text, values.length);
+    *first = values.length;
     builder_free(&json);
+    builder_free(&values);
     return end;
 }
 
@@ -257,7 +315,7 @@ static uint64_t gguf_header(const layout *l, int packed, builder *out)
     number(out, 8, 0);
     for (int i = 0; i < l->count; i++) {
         const entry *e = &l->entry[i];
-        const bool matrix = e->dims == 2 && e->shape[0] * e->shape[1] > 100000;
+        const bool matrix = is_matrix(e);
         const uint64_t bytes = matrix ? elements(e) / 32 * (packed == GGUF_Q8_0 ? 34 : 18) : elements(e) * 4;
         number(out, 8, strlen(e->name));
         builder_add(out, e->name);
@@ -277,6 +335,7 @@ int true_layout_write(const char *path, const true_layout *wanted)
 {
     layout l = {.prefix = "", .entry = calloc(TENSORS, sizeof *l.entry)};
     builder header = {0};
+    size_t first = 0;
     assert_non_null(l.entry);
     if (wanted->transformer)
         transformer(&l, wanted);
@@ -291,13 +350,13 @@ int true_layout_write(const char *path, const true_layout *wanted)
         ADD(&l, "%s", wanted->extra, 1);
     const uint64_t bytes = wanted->packed_bits
                                ? gguf_header(&l, wanted->packed_bits == 8 ? GGUF_Q8_0 : GGUF_Q4_0, &header)
-                               : safetensors_header(&l, wanted->bf16, &header);
+                               : safetensors_header(&l, wanted, &header, &first);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_false(header.failed);
     assert_int_equal(fwrite(header.text, 1, header.length, f), header.length);
     fflush(f);
-    assert_int_equal(ftruncate(fileno(f), (off_t)(header.length + bytes)), 0);
+    assert_int_equal(ftruncate(fileno(f), (off_t)(header.length - first + bytes)), 0);
     fclose(f);
     builder_free(&header);
     free(l.entry);

@@ -8,6 +8,7 @@
 typedef struct true_layout {
     bool transformer, dev, vae, clip, t5;
     bool bf16;
+    bool nf4;        /* matrices in bitsandbytes' 4 bits, the rest in bf16 */
     int packed_bits; /* 8 or 4: a GGUF file, matrices in Q8_0 or Q4_0, the rest in float32; 0: safetensors */
     int in_channels; /* 64; 128 and 384 in files that take a picture */
     int layers, single_layers, t5_layers; /* 0: all of them */

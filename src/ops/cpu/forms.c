@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 #include "ops/cpu/int8.h"
+#include "tensor/scale.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,13 @@ static void gather_source(const store_tensor *t, file_map_range *unneeded)
     const store_sources *from = t->computed_from;
     for (size_t i = 0; from && i < from->count; i++)
         gather_source(from->tensor[i], unneeded);
-    if (t->content && t->view.type != DTYPE_COMPUTED) /* it lies in a file */
-        file_map_gather(unneeded, t->view.data, tensor_bytes(&t->view));
+    if (!t->content || t->view.type == DTYPE_COMPUTED) /* it lies in no file */
+        return;
+    const unsigned char *scales;
+    const size_t beside = tensor_scale_beside(t->view.scale, 0, tensor_elements(&t->view), &scales);
+    file_map_gather(unneeded, t->view.data, tensor_bytes(&t->view));
+    if (beside > 0)
+        file_map_gather(unneeded, scales, beside);
 }
 
 void cpu_gather_pages(const weight_recipe *r, file_map_range *unneeded)

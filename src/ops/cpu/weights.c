@@ -10,6 +10,7 @@
 #include "base/large.h"
 #include "base/units.h"
 #include "ops/int8.h"
+#include "tensor/scale.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -303,12 +304,23 @@ static bool add_range(cpu_block *b, const stream_range *r)
     return true;
 }
 
-static void add_weight(cpu_block *b, const cpu_weight *w)
+/* The scales that lie elsewhere in the file; no bytes where it has none that count. */
+static stream_range range_of_scales(const matrix_piece *p)
+{
+    stream_range r = {0};
+    if (p->packed && p->rows > 0)
+        r.count = tensor_scale_beside(p->packed->scale, p->first, (p->rows - 1) * p->ld + p->cols, &r.bytes);
+    return r;
+}
+
+static void add_weight(cpu_block *b, const cpu_weight *w, stream_range (*range)(const matrix_piece *))
 {
     int64_t cols = 0; /* of the range so far */
     for (int i = 0; i < w->m.count; i++) {
         const matrix_piece *p = &w->m.piece[i];
-        stream_range r = range_of(p);
+        stream_range r = range(p);
+        if (!r.count)
+            continue;
         r.file = w->recipe.piece[i].source->content;
         cols = (add_range(b, &r) ? cols : 0) + p->cols;
         b->ranges[b->mapped.ranges - 1].dense = cols == p->ld;
@@ -327,7 +339,7 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
 {
     int count = is_lent(b) ? 1 : 0;
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        count += is_streamed(b, w) ? w->m.count : 0;
+        count += is_streamed(b, w) ? 2 * w->m.count : 0;
     if (count > b->room) {
         stream_range *more = calloc((size_t)count, sizeof *more);
         if (!more)
@@ -340,8 +352,10 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
     if (is_lent(b))
         add_form(b);
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        if (is_streamed(b, w))
-            add_weight(b, w);
+        if (is_streamed(b, w)) {
+            add_weight(b, w, range_of);
+            add_weight(b, w, range_of_scales);
+        }
     return FLUX1_OK;
 }
 

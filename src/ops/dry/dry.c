@@ -8,6 +8,7 @@
 #include "ops/int8.h"
 #include "ops/record.h"
 #include "ops/work.h"
+#include "tensor/scale.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -294,8 +295,10 @@ static size_t touched_bytes(const weight_recipe *w)
     size_t bytes = 0;
     for (int i = 0; i < w->count; i++) {
         const tensor *t = &w->piece[i].source->view;
+        const unsigned char *scales;
         if (!repeats_rows(w, i) && t->type != DTYPE_COMPUTED && t->dims > 0 && t->shape[0] > 0)
-            bytes += tensor_bytes(t) / (size_t)t->shape[0] * (size_t)w->piece[i].rows;
+            bytes += tensor_bytes(t) / (size_t)t->shape[0] * (size_t)w->piece[i].rows +
+                     tensor_scale_beside(t->scale, 0, w->piece[i].rows * tensor_row_elements(t), &scales);
     }
     return bytes > recipe_bytes(w) ? bytes : recipe_bytes(w);
 }
