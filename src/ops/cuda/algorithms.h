@@ -9,7 +9,7 @@
 typedef struct cuda_product_shape {
     int64_t m, n, k, ld_in, ld_w, ld_out;
     int64_t across;            /* 1: by a matrix [k][n], 0: by [n][k] */
-    int32_t type_in, bf16_out; /* type_in: linear.c's input_type */
+    int32_t type_in, bf16_out; /* type_in: cuda_input_type */
     int32_t tail, align;       /* align: bytes that all operands' addresses and rows are multiples of, at most 256 */
 } cuda_product_shape;
 

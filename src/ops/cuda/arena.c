@@ -45,7 +45,8 @@ static flux1_status new_header(cuda_ops *o, cuda_buffer **out)
     return FLUX1_OK;
 }
 
-size_t cuda_act_scales(bool bf16, bool fp8, act_role role, const act_shape *s)
+/* Where the scales of its rows in e4m3 begin in an activation; 0 for one that is never kept so. */
+static size_t scales_begin(bool bf16, bool fp8, act_role role, const act_shape *s)
 {
     return bf16 && fp8 && role == ACT_LINEAR ? layout_bytes(bf16, role, s, CUDA_ALIGN) : 0;
 }
@@ -55,7 +56,7 @@ size_t cuda_act_bytes(bool bf16, bool fp8, act_role role, const act_shape *s)
 {
     const act_shape scales = {.batch = s->batch, .rows = {s->rows[0], s->rows[1]}, .cols = 1};
     size_t bytes = layout_bytes(bf16, role, s, CUDA_ALIGN);
-    if (cuda_act_scales(bf16, fp8, role, s) && !size_add(bytes, layout_bytes(false, role, &scales, CUDA_ALIGN), &bytes))
+    if (scales_begin(bf16, fp8, role, s) && !size_add(bytes, layout_bytes(false, role, &scales, CUDA_ALIGN), &bytes))
         return SIZE_MAX;
     return bytes ? bytes : CUDA_ALIGN;
 }
@@ -88,7 +89,7 @@ flux1_status cuda_create(ops *base, act_role role, act_shape shape, act *out)
 {
     cuda_ops *o = cuda_self(base);
     cuda_buffer *b = NULL;
-    size_t offset = 0, scales = cuda_act_scales(o->bf16, o->fp8, role, &shape);
+    size_t offset = 0, scales = scales_begin(o->bf16, o->fp8, role, &shape);
     TRY(cuda_arena_take(o, cuda_act_bytes(o->bf16, o->fp8, role, &shape), &offset));
     TRY(new_header(o, &b));
     *b = (cuda_buffer){.head = {.shape = shape, .role = role},

@@ -1,5 +1,6 @@
 /* The CUDA backend: its table, its life. */
 #include "ops/cuda/cuda.h"
+#include "ops/cuda/linear_plans.h"
 
 #include <stdlib.h>
 
@@ -111,7 +112,7 @@ void cuda_destroy(ops *base)
     cuda_branches_free(o);
     cuda_upload_free(o);
     cuda_blocks_free(o);
-    cuda_linear_save(o->device);
+    cuda_plans_save(o->device);
     cuda_arena_free(o);
     cuda_device_release(o->device, o->workspace);
     cuda_device_release(o->device, o->bounce);

@@ -1,9 +1,9 @@
 /* The CUDA backend's insides, from the ground up. gpu.c: a GPU; kept.c: its memory beside arenas, and weights that stay
  * there; kind.c: GPUs as a kind of device. On them a backend: launch.c (views, kernels), arena.c, moves.c (copies),
  * quantise.c; upload.c (recipes to device memory), packed.c (weights that stay packed there), weights.c (what is
- * resident, what is streamed), steps.c (order, recordings), branches.c (a step's branches); race.c, algorithms.c and
- * linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and rows.c (the other kernels of our own),
- * link.c (NCCL); backend.c: its table and its life.
+ * resident, what is streamed), steps.c (order, recordings), branches.c (a step's branches); race.c, algorithms.c,
+ * linear_plans.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and rows.c (the other
+ * kernels of our own), link.c (NCCL); backend.c: its table and its life.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic, as
  * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream, but for what a
@@ -121,8 +121,6 @@ flux1_status cuda_launch_elements(cuda_ops *o, cuda_kernel k, cuda_element_args 
 /* ---- arena.c ---- */
 
 size_t cuda_act_bytes(bool bf16, bool fp8, act_role role, const act_shape *s);
-/* Where the scales of its rows in e4m3 begin in an activation; 0 for one that is never kept so. */
-size_t cuda_act_scales(bool bf16, bool fp8, act_role role, const act_shape *s);
 /* Of at least `bytes`, all of it free: the one there is, if that will do; otherwise another, in another place. */
 flux1_status cuda_arena_reserve(cuda_ops *o, size_t bytes);
 void cuda_arena_free(cuda_ops *o);
@@ -235,8 +233,6 @@ typedef struct cuda_operand {
 flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_operand *out);
 /* linear with an input that is ready; more than one may use it. */
 flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *w, const epilogue *e, act out);
-void cuda_linear_free(cuda_device *d);
-void cuda_linear_save(cuda_device *d); /* the algorithms that were found */
 /* out[m][n] = in·wᵀ with nothing behind it, for conv.c's patches; batch 1. */
 flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out);
 /* out[m][n] = in·wᵀ of two activations, by rows [n][k] or `across` [k][n], one batch. *done is false where cuBLASLt

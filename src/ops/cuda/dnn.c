@@ -42,8 +42,8 @@ static cudnnBackendDescriptor_t finalised(dnn_builder *b, cudnnBackendDescriptor
 
 typedef enum tensor_kind { TENSOR_DATA, TENSOR_SCALAR } tensor_kind;
 
-static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t *dims,
-                            const int64_t *strides, tensor_kind kind)
+static cudnnBackendDescriptor_t tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t *dims,
+                                          const int64_t *strides, tensor_kind kind)
 {
     const int64_t alignment = 16;
     const bool yes = true;
@@ -58,13 +58,15 @@ static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type
     return finalised(b, t);
 }
 
-dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4],
-                           const int64_t strides[4])
+/* A tensor of up to four dimensions. Its number is what data is handed over under. */
+static cudnnBackendDescriptor_t data_tensor(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4],
+                                            const int64_t strides[4])
 {
     return tensor_of(b, number, type, dims, strides, TENSOR_DATA);
 }
 
-dnn_tensor dnn_tensor_scalar(dnn_builder *b, int64_t number)
+/* One float, read from the host when the plan runs. */
+static cudnnBackendDescriptor_t scalar_tensor(dnn_builder *b, int64_t number)
 {
     static const int64_t ones[4] = {1, 1, 1, 1};
     return tensor_of(b, number, CUDNN_DATA_FLOAT, ones, ones, TENSOR_SCALAR);
@@ -79,14 +81,16 @@ static void append(dnn_builder *b, cudnnBackendDescriptor_t operation)
         b->operation[b->operation_count++] = operation;
 }
 
-void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale,
-                   dnn_tensor stats)
+/* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch,
+ * heads, rows, 1], dense. */
+static void append_attention(dnn_builder *b, const cudnnBackendDescriptor_t qkvo[4], cudnnBackendDescriptor_t scale,
+                             cudnnBackendDescriptor_t stats)
 {
     cudnnBackendDescriptor_t d = make(b, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, q);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, k);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, v);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, o);
+    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, qkvo[0]);
+    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, qkvo[1]);
+    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, qkvo[2]);
+    set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, qkvo[3]);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, scale);
     if (stats)
         set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, stats);
@@ -110,8 +114,10 @@ static cudnnBackendDescriptor_t convolution_of(dnn_builder *b, int64_t stride, i
     return finalised(b, c);
 }
 
-void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before,
-                     int64_t behind)
+/* y = conv(x, w); dims [n, channels, height, width] and [out, in, kernel, kernel]; zeros before and behind in both
+ * directions. */
+static void append_convolution(dnn_builder *b, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t w,
+                               cudnnBackendDescriptor_t y, int64_t stride, int64_t before, int64_t behind)
 {
     const float one = 1, zero = 0;
     cudnnBackendDescriptor_t c = convolution_of(b, stride, before, behind),
@@ -129,18 +135,18 @@ void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, i
 
 void dnn_attention_graph(dnn_builder *b, const dnn_attention_shape *s)
 {
-    dnn_tensor t[4], stats = NULL;
+    cudnnBackendDescriptor_t t[4], stats = NULL;
     for (int i = 0; i < 4; i++) {
         const int64_t dims[4] = {s->batch, s->heads, i == 1 || i == 2 ? s->keys : s->queries, s->dim},
                       strides[4] = {s->batch_stride[i], s->dim, s->ld[i], 1};
-        t[i] = dnn_tensor_make(b, DNN_Q + i, CUDNN_DATA_BFLOAT16, dims, strides);
+        t[i] = data_tensor(b, DNN_Q + i, CUDNN_DATA_BFLOAT16, dims, strides);
     }
     if (s->stats) {
         const int64_t dims[4] = {s->batch, s->heads, s->queries, 1},
                       strides[4] = {s->heads * s->queries, s->queries, 1, 1};
-        stats = dnn_tensor_make(b, DNN_STATS, CUDNN_DATA_FLOAT, dims, strides);
+        stats = data_tensor(b, DNN_STATS, CUDNN_DATA_FLOAT, dims, strides);
     }
-    dnn_attention(b, t[0], t[1], t[2], t[3], dnn_tensor_scalar(b, DNN_SCALE), stats);
+    append_attention(b, t, scalar_tensor(b, DNN_SCALE), stats);
 }
 
 /* dims and strides of channels-last rows of `ld`. */
@@ -156,11 +162,11 @@ void dnn_convolution_graph(dnn_builder *b, const dnn_convolution_shape *s)
     int64_t dims[4], strides[4], k = s->kernel;
     const int64_t filter[4] = {s->out, s->in, k, k}, filter_strides[4] = {k * k * s->in, 1, k * s->in, s->in};
     plane(s->batch, s->in, s->height, s->width, s->in_ld, dims, strides);
-    dnn_tensor x = dnn_tensor_make(b, DNN_X, CUDNN_DATA_BFLOAT16, dims, strides),
-               w = dnn_tensor_make(b, DNN_W, CUDNN_DATA_BFLOAT16, filter, filter_strides);
+    cudnnBackendDescriptor_t x = data_tensor(b, DNN_X, CUDNN_DATA_BFLOAT16, dims, strides),
+                             w = data_tensor(b, DNN_W, CUDNN_DATA_BFLOAT16, filter, filter_strides);
     plane(s->batch, s->out, s->out_height, s->out_width, s->out_ld, dims, strides);
-    dnn_convolution(b, x, w, dnn_tensor_make(b, DNN_Y, CUDNN_DATA_BFLOAT16, dims, strides), s->stride,
-                    s->stride == 1 ? k / 2 : 0, k / 2);
+    append_convolution(b, x, w, data_tensor(b, DNN_Y, CUDNN_DATA_BFLOAT16, dims, strides), s->stride,
+                       s->stride == 1 ? k / 2 : 0, k / 2);
 }
 
 /* ---- plans ---- */

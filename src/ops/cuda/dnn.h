@@ -23,22 +23,6 @@ typedef struct dnn_builder {
     bool ready;   /* engines that compile a kernel for the graph, half a second each, only where no other takes it */
 } dnn_builder;
 
-typedef cudnnBackendDescriptor_t dnn_tensor;
-
-/* A tensor of up to four dimensions. Its number is what data is handed over under. */
-dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4],
-                           const int64_t strides[4]);
-dnn_tensor dnn_tensor_scalar(dnn_builder *b, int64_t number); /* one float, read from the host when the plan runs */
-
-/* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch,
- * heads, rows, 1], dense. */
-void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale,
-                   dnn_tensor stats);
-/* y = conv(x, w); dims [n, channels, height, width] and [out, in, kernel, kernel]; zeros before and behind in both
- * directions. */
-void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before,
-                     int64_t behind);
-
 /* ---- the two graphs that the backend asks for: attention.c and conv.c fill in the shapes, bench/cuda/devless.c asks
  * for the same without a GPU. Shapes are int64s alone: they are also the keys that plans are found by. ---- */
 

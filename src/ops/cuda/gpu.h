@@ -11,7 +11,7 @@
 
 typedef struct cuda_kept cuda_kept;                 /* kept.c */
 typedef struct cuda_algorithms cuda_algorithms;     /* algorithms.c */
-typedef struct cuda_linear_plans cuda_linear_plans; /* linear.c */
+typedef struct cuda_linear_plans cuda_linear_plans; /* linear_plans.c */
 typedef struct cuda_dnn_plans cuda_dnn_plans;       /* graphs.c */
 
 #define CUDA_WORTH_NOTING 2e9 /* multiply-adds; a block's smallest product of 512 rows has four times as many */

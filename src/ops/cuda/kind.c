@@ -1,6 +1,7 @@
 /* GPUs as a kind of device. A GPU is one however many contexts use it, and its weights are shared among them: hence a
  * list a process. */
 #include "ops/cuda/cuda.h"
+#include "ops/cuda/linear_plans.h"
 #include "ops/cuda/notes.h"
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,8 +42,8 @@ static void close_gpu(ops_device *base)
     pthread_mutex_lock(&open_lock);
     if (--gpus[base->ordinal].users == 0) {
         d->lib->cuCtxSetCurrent(d->context);
-        cuda_linear_save(d);
-        cuda_linear_free(d);
+        cuda_plans_save(d);
+        cuda_plans_free(d);
         cuda_graphs_free(d);
         cuda_kept_destroy(d);
         cuda_device_destroy(d);
