@@ -10,8 +10,8 @@
 void adapter_warn(flux1_context *c, const char *name, const adapter_file *f)
 {
     if (f->stray_count)
-        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu entries apply; not %s%s", name, f->applied, f->pairs,
-                    f->strays, f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
+        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu entries apply; keys left out: %s%s", name, f->applied,
+                    f->pairs, f->strays, f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
 }
 
 flux1_status adapter_open_named(flux1_context *c, const flux1_model *m, const char *name, struct flux1_adapter **out)
