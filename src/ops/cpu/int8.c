@@ -225,6 +225,7 @@ void cpu_int8_row(const int8_job *j, int64_t row, int64_t col, int64_t count, fl
 
 static int64_t whole_rows(int64_t m) { return i64_ceil_div(m, INT8_MOST_TOKENS) * INT8_MOST_TOKENS; }
 
+/* With room for starts also where no instruction wants them: one rule for every instruction set. */
 size_t cpu_int8_scratch(int8_kind kind, int64_t m, int64_t k)
 {
     size_t numbers, groups, bytes;

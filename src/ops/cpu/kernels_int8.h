@@ -60,13 +60,14 @@ typedef struct int8_scratch {
     float values[INT8_BLOCK_K];
     int8_t numbers[INT8_BLOCK_K];
 } int8_scratch;
+_Static_assert(sizeof(int8_scratch) <= GEMM_SCRATCH * sizeof(float), "a task's scratch");
+
 /* A k block of a panel. start: of the sums (int8_job). */
 typedef struct panel_block {
     const int32_t *words;
     const float *scales;
     const int32_t *start;
 } panel_block;
-_Static_assert(sizeof(int8_scratch) <= GEMM_SCRATCH * sizeof(float), "a task's scratch");
 
 /* ---- weights ---- */
 
