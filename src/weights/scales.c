@@ -217,11 +217,12 @@ static const store_raw *marker_of(const store *s, const store_tensor *w)
 static bool has_scaled_values(const tensor *w)
 {
     const unsigned char *x = w->data, half = w->type == DTYPE_F8_E4M3 ? 0x76 : 0x77;
+    const size_t bytes = tensor_bytes(w);
     size_t i = 0;
-    while (i < tensor_bytes(w) && (x[i] & 0x7F) < half)
+    while (i < bytes && (x[i] & 0x7F) < half)
         i++;
     file_map_wont_need(x, i); /* what was read would otherwise stay beside the weights that plans count */
-    return i < tensor_bytes(w);
+    return i < bytes;
 }
 
 /* ComfyUI takes a matrix in fp8 without a scale as it is, also behind a marker, and files have such beside scaled ones.

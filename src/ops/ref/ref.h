@@ -58,6 +58,10 @@ static inline const float *ref_table(const ops *o, act t, int64_t batch, int64_t
 
 static inline const ref_weight *ref_w(const weight *w) { return (const ref_weight *)w; }
 
+/* sum[r] += Σ x[k]·w[r·stride + k·step], k = 0, 1, …, for `rows` of w: four sums at once, since none waits for another.
+ */
+void ref_dots(const float *x, const float *w, int64_t stride, int64_t step, int64_t rows, int64_t count, double *sum);
+
 float ref_activation(activation f, float x);
 
 /* Rounds `rows` of n floats to e4m3 values times their scale: each its own, or FP8_WHOLE, one. */

@@ -2,26 +2,48 @@
 #include "ops/ref/ref.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Scores of one query into score[0..keys); returns their maximum, −inf for no allowed key. */
 static double scores(act q, act k, const attention_args *a, int64_t b, int64_t h, int64_t row, int64_t dim,
                      double *score)
 {
     int64_t keys = act_rows(k);
-    const float *x = ref_row(q, b, row) + h * dim;
     double top = -INFINITY;
+    memset(score, 0, (size_t)keys * sizeof *score);
+    ref_dots(ref_row(q, b, row) + h * dim, ref_row(k, b, 0) + h * dim, k.buffer->shape.cols, 1, keys, dim, score);
     for (int64_t j = 0; j < keys; j++) {
-        const float *y = ref_row(k, b, j) + h * dim;
-        double sum = 0;
-        for (int64_t i = 0; i < dim; i++)
-            sum += (double)x[i] * y[i];
-        sum *= a->scale;
+        double sum = score[j] * a->scale;
         if (act_present(a->bias))
             sum += ref_row(a->bias, 0, h)[j - row + act_rows(q) - 1];
         score[j] = a->causal && j > row ? -INFINITY : sum;
         top = fmax(top, score[j]);
     }
     return top;
+}
+
+/* out[i] = Σ score[j]·v[j][i] / sum, j = 0, 1, …, of the first four of `count` columns at once, since no sum waits for
+ * another, or of one. Returns how many. */
+static int64_t weighted(const double *score, double sum, const float *v, int64_t stride, int64_t keys, int64_t count,
+                        float *out)
+{
+    double a = 0, b = 0, c = 0, d = 0;
+    if (count < 4) {
+        for (int64_t j = 0; j < keys; j++)
+            a += score[j] * v[j * stride];
+        out[0] = keys ? (float)(a / sum) : 0;
+        return 1;
+    }
+    for (int64_t j = 0; j < keys; j++, v += stride) {
+        a += score[j] * v[0];
+        b += score[j] * v[1];
+        c += score[j] * v[2];
+        d += score[j] * v[3];
+    }
+    const double all[4] = {a, b, c, d};
+    for (int i = 0; i < 4; i++)
+        out[i] = keys ? (float)(all[i] / sum) : 0;
+    return 4;
 }
 
 /* softmax(scores)·v of one query and head into out[0..dim); returns the log-sum-exp. */
@@ -34,12 +56,8 @@ static float one_query(act q, act k, act v, const attention_args *a, int64_t b, 
         score[j] = exp(score[j] - top);
         sum += score[j];
     }
-    for (int64_t i = 0; i < dim; i++) {
-        double y = 0;
-        for (int64_t j = 0; j < keys; j++)
-            y += score[j] * ref_row(v, b, j)[h * dim + i];
-        out[i] = keys ? (float)(y / sum) : 0;
-    }
+    for (int64_t i = 0; i < dim;)
+        i += weighted(score, sum, ref_row(v, b, 0) + h * dim + i, v.buffer->shape.cols, keys, dim - i, out + i);
     return keys ? (float)(top + log(sum)) : -INFINITY;
 }
 

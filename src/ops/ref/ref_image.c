@@ -17,31 +17,36 @@ static const float *pixel(act in, act top, act bottom, int64_t b, int64_t y, int
     return ref_row(in, b, y * width + x);
 }
 
-static double conv_at(act in, act top, act bottom, const weight *w, int stride, int64_t b, int64_t y, int64_t x,
-                      int64_t n)
+/* A pixel of the output: sum[0..count) by the filters n and following. */
+static void conv_at(act in, act top, act bottom, const weight *w, int stride, int64_t b, int64_t y, int64_t x,
+                    int64_t n, int64_t count, double *sum)
 {
-    int64_t kernel = w->kernel, before = kernel == 3 && stride == 1 ? 1 : 0;
+    const int64_t kernel = w->kernel, before = kernel == 3 && stride == 1 ? 1 : 0;
     const float *filter = ref_w(w)->w + n * w->cols;
-    double sum = ref_w(w)->bias ? ref_w(w)->bias[n] : 0;
+    for (int64_t f = 0; f < count; f++)
+        sum[f] = ref_w(w)->bias ? ref_w(w)->bias[n + f] : 0;
     for (int64_t i = 0; i < kernel; i++)
         for (int64_t j = 0; j < kernel; j++) {
             const float *p = pixel(in, top, bottom, b, y * stride + i - before, x * stride + j - before);
-            for (int64_t c = 0; p && c < in.cols; c++)
-                sum += (double)p[c] * filter[(c * kernel + i) * kernel + j];
+            if (p)
+                ref_dots(p, filter + i * kernel + j, w->cols, kernel * kernel, count, in.cols, sum);
         }
-    return sum;
 }
 
 flux1_status ref_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
     TRY(ops_begin(o, "conv", w));
+    enum { TOGETHER = 16 };
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
+    double sum[TOGETHER];
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t y = 0; y < t->height; y++)
             for (int64_t x = 0; x < t->width; x++)
                 for (int64_t n = 0; n < out.cols; n++) {
+                    if (n % TOGETHER == 0)
+                        conv_at(in, top, bottom, w, stride, b, y, x, n, i64_min(TOGETHER, out.cols - n), sum);
                     float add = act_present(residual) ? ref_row(residual, b, y * t->width + x)[n] : 0;
-                    ref_row(out, b, y * t->width + x)[n] = (float)conv_at(in, top, bottom, w, stride, b, y, x, n) + add;
+                    ref_row(out, b, y * t->width + x)[n] = (float)sum[n % TOGETHER] + add;
                 }
     return FLUX1_OK;
 }

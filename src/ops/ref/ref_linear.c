@@ -51,12 +51,34 @@ static flux1_status quantise(ref_ops *o, act in, float **out)
     return FLUX1_OK;
 }
 
-static double dot(const float *x, const float *w, int64_t count)
+void ref_dots(const float *x, const float *w, int64_t stride, int64_t step, int64_t rows, int64_t count, double *sum)
 {
-    double sum = 0;
-    for (int64_t k = 0; k < count; k++)
-        sum += (double)x[k] * w[k];
-    return sum;
+    for (; rows >= 4; rows -= 4, w += 4 * stride, sum += 4) {
+        const float *y = w;
+        double a = sum[0], b = sum[1], c = sum[2], d = sum[3];
+        for (int64_t k = 0; k < count; k++, y += step) {
+            a += (double)x[k] * y[0];
+            b += (double)x[k] * y[stride];
+            c += (double)x[k] * y[2 * stride];
+            d += (double)x[k] * y[3 * stride];
+        }
+        sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+    }
+    for (; rows > 0; rows--, w += stride, sum++)
+        for (int64_t k = 0; k < count; k++)
+            *sum += (double)x[k] * w[k * step];
+}
+
+/* sum[0..count), from 0 on: the products of an input row with rows n and following. */
+static void products(const ref_ops *o, const ref_weight *p, const float *x, const ref_numbers *numbers, int64_t n,
+                     int64_t count, double *sum)
+{
+    const int64_t cols = p->head.cols;
+    memset(sum, 0, (size_t)count * sizeof *sum);
+    if (!p->numbers.number)
+        ref_dots(x, p->w + n * cols, cols, 1, count, cols, sum);
+    for (int64_t i = 0; p->numbers.number && i < count; i++)
+        sum[i] = ref_int8_dot(o, p, n + i, numbers);
 }
 
 flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, act out)
@@ -80,10 +102,11 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
             ref_numbers numbers;
             if (p->numbers.number)
                 TRY(ref_int8_row((ref_ops *)base, x, w->cols, &numbers));
+            double product[4];
             for (int64_t n = 0; n < w->rows; n++) {
-                double sum = p->bias ? p->bias[n] : 0;
-                sum += p->numbers.number ? ref_int8_dot((const ref_ops *)base, p, n, &numbers)
-                                         : dot(x, p->w + n * w->cols, w->cols);
+                if (n % 4 == 0)
+                    products((const ref_ops *)base, p, x, &numbers, n, i64_min(4, w->rows - n), product);
+                const double sum = (p->bias ? p->bias[n] : 0) + product[n % 4];
                 float v = ref_activation(e->f, (float)(sum + (addend ? addend[n] : 0)));
                 v *= mul ? mul[n] : 1;
                 v *= gate ? gate[n] : 1;
