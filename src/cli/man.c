@@ -82,7 +82,9 @@ static void put_choices(const char *choices)
 /* In brackets, in lines no longer than LINE_WIDTH. */
 static void put_commands_of(const option_row *o)
 {
-    const char *const all = o->in == IN_HELPED ? "all commands" : o->in == IN_EVERY ? "all commands but serve" : NULL;
+    const char *const all = o->in == IN_HELPED  ? "all commands"
+                            : o->in == IN_EVERY ? "all commands but serve and trial"
+                                                : NULL;
     const char *between = "";
     int column = 1;
     putchar('(');
@@ -183,7 +185,7 @@ static const section after[] = {
      "                 \"write\": 0.1, \"total\": 45.3},\n"
      "     \"peak_rss_bytes\": 24696061952}\n"
      "@id\n"
-     "the request's, whatever it is, or null\n"
+     "the request's, whatever it is, or null; a number of more than 64 bits is rounded\n"
      "@line\n"
      "its number in the input, from 1\n"
      "@status\n"

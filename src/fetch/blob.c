@@ -361,6 +361,7 @@ static flux1_status begin_anew(blob *b, flux1_error *err)
     b->sum = NULL;
     if (b->anew) {
         unlink(b->incomplete);
+        b->written = 0;
         return error_set(err, FLUX1_ERR_FORMAT,
                          "%s: what the server sends does not have the checksum that the hub gives (%s), twice in a row",
                          b->name, b->etag);

@@ -1,6 +1,7 @@
-/* One blob being fetched: BLOBS/ETAG.incomplete grows from its beginning, as huggingface_hub's does, so that either
- * program can go on where the other stopped. Several parts are fetched at once; those that are ahead wait in memory.
- * When all is there and the checksum is right, the file gets its name. */
+/* One blob being fetched: BLOBS/ETAG.incomplete grows from its beginning, as that of huggingface_hub did up to 0.36, so
+ * that either program can go on where the other stopped (2.4 has a new name in each run, and goes on from nothing).
+ * Several parts are fetched at once; those that are ahead wait in memory. When all is there and the checksum is right,
+ * the file gets its name. */
 #ifndef FLUX1_FETCH_BLOB_H
 #define FLUX1_FETCH_BLOB_H
 

@@ -180,7 +180,7 @@ static flux1_status choose_pipeline(const hub_listing *l, const char *repository
 {
     bool any = !variant;
     for (size_t i = 0; i < l->count; i++)
-        chosen[i] = strcmp(l->names[i], "model_index.json") == 0;
+        chosen[i] = strcmp(l->names[i], "model_index.json") == 0 || strcmp(l->names[i], "flux1.json") == 0;
     for (int f = 0; f < FOLDERS; f++) {
         any = any || has_variant(l, folders[f], variant);
         choose_folder(l, folders[f], variant ? variant : "", chosen);

@@ -42,8 +42,9 @@ struct flux1_context {
     uint64_t model;             /* number of the model in use */
     ops_kept_limit kept;        /* of prepared weights in the host's memory that nobody uses */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
-    prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
-    bool ready;                 /* flux1_context_create went well */
+    uint64_t asked_memory, asked_device_memory; /* what the caller gave for both; 0: nothing */
+    prepared_folder *cache;                     /* of prepared weights on disk; NULL: none */
+    bool ready;                                 /* flux1_context_create went well */
     struct session *sessions;
     struct text_cache *texts;    /* encoded prompts; NULL: none yet */
     uint64_t last_session;       /* the number of the session that was opened last */

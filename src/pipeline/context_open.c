@@ -287,6 +287,8 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     TRY(mesh_parse(on_cards ? NULL : p->mesh, on_cards ? NULL : p->sp, on_cards ? NULL : p->tp, &c->mesh, &c->error));
     TRY(prepared_open(p->cache, p->cache_size, !p->plans_only, &c->cache, &c->error));
     TRY(find_device(c, p, on_cards ? "cpu" : p->device, p->dtype, &c->device, &first));
+    c->asked_memory = p->max_memory;
+    c->asked_device_memory = p->max_device_memory;
     c->max_memory = p->max_memory ? p->max_memory : found_memory(p);
     c->has_text_device = p->encoder_device && *p->encoder_device;
     bool on_host = c->has_text_device && strcmp(p->encoder_device, "host") == 0;

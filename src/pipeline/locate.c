@@ -50,13 +50,14 @@ static flux1_status locate_model(job *j)
         return st;
     }
     j->out->repository = r.repository;
+    j->out->pull = r.pull;
     if (file_is_directory(r.path) && !like_pipeline(r.path)) {
         j->folder = r.path;
         return FLUX1_OK;
     }
     j->out->model = r.path;
     if (file_is_directory(r.path))
-        return r.repository ? resolve_check(r.path, r.repository, j->named, j->err) : FLUX1_OK;
+        return r.pull ? resolve_check(r.path, r.pull, j->named, j->err) : FLUX1_OK;
     return file_exists(r.path) ? store_look(r.path, &j->held, j->err) : FLUX1_OK;
 }
 
@@ -285,6 +286,7 @@ void located_free(located *l)
         free(l->misfit[c]);
     }
     free(l->repository);
+    free(l->pull);
     notes_free(&l->notes);
     *l = (located){0};
 }
@@ -305,8 +307,8 @@ void locate_advise(const located *l, flux1_error *err)
     for (int c = 0, n = 0; any && c < COMPONENTS; c++)
         if (l->missing[c])
             error_append(err, "%s%s", n++ ? "; " : "; to get what is missing: ", places_command((component)c));
-    if (!any && l->repository && err->status == FLUX1_ERR_MODEL)
-        error_append(err, "; if the download is not complete: flux1 pull %s", l->repository);
+    if (!any && l->pull && err->status == FLUX1_ERR_MODEL)
+        error_append(err, "; if the download is not complete: flux1 pull %s", l->pull);
 }
 
 /* ---- what is left over ---- */

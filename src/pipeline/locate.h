@@ -11,6 +11,7 @@ typedef struct located {
     const char *variant;                         /* the caller's */
     notes notes;                                 /* what was chosen, and what was skipped */
     char *repository;                            /* org/name of the model in Hugging Face's cache, or NULL */
+    char *pull;                                  /* what flux1 pull calls that snapshot of it, or NULL */
     bool missing[COMPONENTS];
     char *misfit[COMPONENTS]; /* of a missing part: why a file that holds it was not taken, or NULL */
 } located;

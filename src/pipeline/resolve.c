@@ -228,24 +228,53 @@ static flux1_status resolve_file(const hub_name *name, const char *file, resolve
                      name->repository, file, name->repository, file);
 }
 
+/* Notes the repository, and what flux1 pull calls this revision of it. */
+static flux1_status keep_names(const char *repository, const char *revision, resolved *out, flux1_error *err)
+{
+    builder b = {0};
+    builder_add(&b, repository);
+    if (strcmp(revision, "main") != 0)
+        builder_format(&b, "@%s", revision);
+    TRY(builder_take(&b, "a name", &out->pull, err));
+    out->repository = strdup(repository);
+    return out->repository ? FLUX1_OK : error_oom(err, 0, "a name");
+}
+
+/* The same for a snapshot that was named by its folder. */
+static flux1_status keep_names_of(const char *snapshot, resolved *out, flux1_error *err)
+{
+    static const char between[] = "/snapshots/";
+    char repository[PATH_MAX], whole[PATH_MAX], main[HUB_COMMIT + 1];
+    flux1_error one = {0};
+    if (!repository_of(snapshot, repository) || !realpath(snapshot, whole))
+        return FLUX1_OK;
+    char *commit = strstr(whole, between);
+    if (commit) {
+        *commit = '\0'; /* whole: the repository's folder */
+        commit += sizeof between - 1;
+        commit[strcspn(commit, "/")] = '\0';
+    }
+    const bool other = commit && hub_is_commit(commit) && hub_commit(whole, "main", main, &one) == FLUX1_OK &&
+                       strcmp(commit, main) != 0;
+    TRY(error_pass_memory(&one, err));
+    return keep_names(repository, other ? commit : "main", out, err);
+}
+
 static flux1_status resolve_repository(const char *text, const hub_name *name, const char *file, resolved *out,
                                        flux1_error *err)
 {
     char *root;
     TRY(hub_cache_root(&root, err));
-    const bool main = strcmp(name->revision, "main") == 0;
-    flux1_status st = cached_snapshot(root, name, &out->path, err);
+    flux1_status st = keep_names(name->repository, name->revision, out, err);
+    if (st == FLUX1_OK)
+        st = cached_snapshot(root, name, &out->path, err);
     if (st == FLUX1_OK && !out->path)
         st = check_permission(root, name, err);
     if (st == FLUX1_OK && !out->path)
-        st =
-            error_set(err, FLUX1_ERR_MODEL,
-                      "%s: there is no such file or folder, and %s%s%s is not in Hugging Face's cache (%s); to get it: "
-                      "flux1 pull %s%s%s",
-                      text, name->repository, main ? "" : "@", main ? "" : name->revision, root, name->repository,
-                      main ? "" : "@", main ? "" : name->revision);
-    else if (st == FLUX1_OK && !(out->repository = strdup(name->repository)))
-        st = error_oom(err, 0, "a name");
+        st = error_set(err, FLUX1_ERR_MODEL,
+                       "%s: there is no such file or folder, and %s is not in Hugging Face's cache (%s); to get it: "
+                       "flux1 pull %s",
+                       text, out->pull, root, out->pull);
     else if (st == FLUX1_OK && file)
         st = resolve_file(name, file, out, err);
     free(root);
@@ -256,7 +285,6 @@ flux1_status resolve(const char *text, resolved *out, flux1_error *err)
 {
     hub_name name;
     const char *file;
-    char repository[PATH_MAX];
     bool there;
     *out = (resolved){0};
     TRY(file_find(text, &there, err));
@@ -266,15 +294,14 @@ flux1_status resolve(const char *text, resolved *out, flux1_error *err)
         return resolve_repository(text, &name, file, out, err);
     if (!out->path && !(out->path = strdup(text)))
         return error_oom(err, 0, "a path");
-    if (file_is_directory(out->path) && repository_of(out->path, repository) && !(out->repository = strdup(repository)))
-        return error_oom(err, 0, "a name");
-    return FLUX1_OK;
+    return file_is_directory(out->path) ? keep_names_of(out->path, out, err) : FLUX1_OK;
 }
 
 void resolved_free(resolved *r)
 {
     free(r->path);
     free(r->repository);
+    free(r->pull);
     *r = (resolved){0};
 }
 
@@ -300,7 +327,7 @@ static flux1_status find_dangling(const char *snapshot, const char *name, builde
     return error_pass_memory(&one, err);
 }
 
-flux1_status resolve_check(const char *snapshot, const char *repository, const model_paths *named, flux1_error *err)
+flux1_status resolve_check(const char *snapshot, const char *pull, const model_paths *named, flux1_error *err)
 {
     static const char *const others[] = {"scheduler", "tokenizer", "tokenizer_2"};
     builder b = {0};
@@ -319,7 +346,7 @@ flux1_status resolve_check(const char *snapshot, const char *repository, const m
     if (st == FLUX1_OK && count)
         st = error_set(err, FLUX1_ERR_MODEL,
                        "%s: not downloaded completely, %s %s missing; to complete it: flux1 pull %s", snapshot, names,
-                       count > 1 ? "are" : "is", repository);
+                       count > 1 ? "are" : "is", pull);
     builder_free(&b);
     free(names);
     return st;

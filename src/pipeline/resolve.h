@@ -8,6 +8,7 @@
 typedef struct resolved {
     char *path;       /* of a file or folder; malloc'd */
     char *repository; /* "org/name" if it lies in Hugging Face's cache; else NULL; malloc'd */
+    char *pull;       /* the same with "@revision", unless that is the main branch: what flux1 pull completes it by */
 } resolved;
 
 /* In this order: a file or folder of that name; in Hugging Face's cache org/name, org/name@revision (a branch, tag or
@@ -17,9 +18,9 @@ typedef struct resolved {
  * case. */
 flux1_status resolve(const char *text, resolved *out, flux1_error *err);
 
-/* FLUX1_ERR_MODEL, naming them, if links in a snapshot's folders lead nowhere: an unfinished download. Parts that are
- * `named` elsewhere do not count. */
-flux1_status resolve_check(const char *snapshot, const char *repository, const model_paths *named, flux1_error *err);
+/* FLUX1_ERR_MODEL, naming them, if links in a snapshot's folders lead nowhere: an unfinished download, which flux1 pull
+ * completes by the name `pull`. Parts that are `named` elsewhere do not count. */
+flux1_status resolve_check(const char *snapshot, const char *pull, const model_paths *named, flux1_error *err);
 
 void resolved_free(resolved *r);
 

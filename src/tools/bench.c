@@ -405,6 +405,22 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     return request_make(c, *m, &g, &b->r);
 }
 
+/* What else was asked for that changes times: one of the defaults has no member. */
+static void describe_choices(json_writer *w, const flux1_context *c)
+{
+    const ops_config *device = &c->device.config;
+    if (device->eager || device->branches)
+        json_put_string(w, "capture", device->eager ? "no" : "branches");
+    if (device->held != HELD_AUTO)
+        json_put_string(w, "device_weights", device->held == HELD_PACKED ? "packed" : "decoded");
+    if (c->has_text_device)
+        json_put_string(w, "encoder_device", c->text_device.device->info.id);
+    if (c->asked_memory)
+        json_put_unsigned(w, "max_memory", c->asked_memory);
+    if (c->asked_device_memory)
+        json_put_unsigned(w, "max_device_memory", c->asked_device_memory);
+}
+
 /* Members that say what is planned. */
 static void describe_run(json_writer *w, const bench *b, const flux1_bench_params *p)
 {
@@ -423,6 +439,7 @@ static void describe_run(json_writer *w, const bench *b, const flux1_bench_param
     json_put_integer(w, "steps", b->r.steps);
     json_put_integer(w, "max_sequence_length", b->r.length);
     json_put_integer(w, "clip_tokens", bench_clip_tokens(b->m, p));
+    describe_choices(w, b->c);
 }
 
 /* Of the last minute: how many threads of the whole machine ran or wanted to; null where nothing says so. */

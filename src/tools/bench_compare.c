@@ -109,14 +109,27 @@ static flux1_status take_row(const json_value *object, const char *path, const l
     return check_order(out, path, k, err);
 }
 
+static const row *find(const side *s, const row *r)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (!strcmp(s->rows[i].stage, r->stage) && !strcmp(s->rows[i].kernel, r->kernel) &&
+            !strcmp(s->rows[i].shape, r->shape) && !strcmp(s->rows[i].type, r->type))
+            return &s->rows[i];
+    return NULL;
+}
+
 static flux1_status take_list(side *s, const list_kind *k, flux1_error *err)
 {
     const json_value *list = json_object_get(s->json, k->list);
+    if (list && !json_is_array(list) && !json_is_null(list))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is not a list", s->path, k->list);
     for (size_t i = 0; i < json_array_size(list); i++) {
         row r;
         if (s->count == ROWS_MOST)
             return error_set(err, FLUX1_ERR_LIMIT, "%s: more than %d rows", s->path, ROWS_MOST);
         TRY(take_row(json_array_get(list, i), s->path, k, &r, err));
+        if (find(s, &r))
+            return error_set(err, FLUX1_ERR_FORMAT, "%s: a row of %s is there twice", s->path, r.stage);
         if (strcmp(r.kernel, "other") != 0) /* what is left of a stage: not timed itself */
             s->rows[s->count++] = r;
     }
@@ -145,15 +158,6 @@ static void side_close(side *s)
     json_free(s->json);
 }
 
-static const row *find(const side *s, const row *r)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (!strcmp(s->rows[i].stage, r->stage) && !strcmp(s->rows[i].kernel, r->kernel) &&
-            !strcmp(s->rows[i].shape, r->shape) && !strcmp(s->rows[i].type, r->type))
-            return &s->rows[i];
-    return NULL;
-}
-
 /* ---- comparing ---- */
 
 static bool is_equal(const json_value *a, const json_value *b)
@@ -178,10 +182,26 @@ static void put_setting(json_writer *w, const char *key, const json_value *v)
 
 static void put_setups(json_writer *w, const side *a, const side *b)
 {
-    static const char *const settings[] = {
-        "version",    "cpu", "isa", "model", "weights", "dtype",  "threads",
-        "ranks",      "sp",  "tp",  "steps", "width",   "height", "max_sequence_length",
-        "clip_tokens"};
+    static const char *const settings[] = {"version",
+                                           "cpu",
+                                           "isa",
+                                           "model",
+                                           "weights",
+                                           "dtype",
+                                           "threads",
+                                           "ranks",
+                                           "sp",
+                                           "tp",
+                                           "steps",
+                                           "width",
+                                           "height",
+                                           "max_sequence_length",
+                                           "clip_tokens",
+                                           "capture",
+                                           "device_weights",
+                                           "encoder_device",
+                                           "max_memory",
+                                           "max_device_memory"};
     json_begin_array(w, "setups_differ");
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const json_value *x = json_object_get(a->json, settings[i]), *y = json_object_get(b->json, settings[i]);

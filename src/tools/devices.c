@@ -12,7 +12,8 @@ static void describe(json_writer *w, const ops_device_info *d)
     json_begin_object(w, NULL);
     json_put_string(w, "device", d->id);
     json_put_string(w, "name", d->name);
-    json_put_unsigned(w, "memory", d->memory);
+    if (d->memory > 0) /* else it computes in the host's */
+        json_put_unsigned(w, "memory", d->memory);
     json_put_bool(w, "multiplies bf16", d->bf16_native);
     json_put_bool(w, "multiplies fp8", d->fp8);
     json_put_bool(w, "multiplies int8", d->int8);

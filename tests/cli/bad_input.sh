@@ -229,6 +229,7 @@ refused 1 'dtype fp8 needs a GPU.*bf16' generate -m "$tiny" -p x --dtype fp8
 flux1 info --devices --json
 expect_status 0 "info --devices"
 "$VALUE" devices.0.cores <../out >/dev/null || fail "info --devices describes the CPU"
+"$VALUE" devices.0.memory <../out >/dev/null && fail "info --devices: a CPU has no memory of its own"
 if "$VALUE" 'no cuda' <../out >/dev/null 2>&1; then
     refused 1 'device cuda.*device cpu works without it.*--device' generate -m "$tiny" -p x --device cuda
     flux1 generate -m "$tiny" -p x -S 1 -o host.png --encoder-device host

@@ -168,6 +168,19 @@ class Hub(Handler):
         text = json.dumps({"id": "x", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}).encode()
         self.reply(200, b"<html>" if now("nolisting") else text, Content_Type="application/json")
 
+    def tree(self, folder):
+        """The listing as huggingface_hub asks for it since 2.0."""
+        entries = []
+        for at, _, files in os.walk(folder):
+            for path in (os.path.join(at, f) for f in files):
+                data = content(path)
+                entry = {"type": "file", "path": os.path.relpath(path, folder), "size": len(data),
+                         "oid": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()}
+                if len(data) >= LARGE:
+                    entry["lfs"] = {"oid": sha256(path), "size": len(data), "pointerSize": 130}
+                entries.append(entry)
+        self.reply(200, json.dumps(entries).encode(), Content_Type="application/json")
+
     def missing(self, code):
         self.reply(404, b"{}", **({} if now("norevision") else {"X_Error_Code": code}))
 
@@ -208,9 +221,11 @@ class Hub(Handler):
             return self.missing("RepoNotFound")
         if api and len(parts) == 2:
             return self.listing(folder)
-        revision = urllib.parse.unquote(self.path.removeprefix("/renamed").strip("/").split("/")[5 if api else 3])
+        revision = urllib.parse.unquote(self.path.removeprefix("/renamed").split("?")[0].strip("/").split("/")[5 if api else 3])
         if revision not in ("main", "v1", COMMIT):
             return self.missing("RevisionNotFound")
+        if api and parts[2] == "tree":
+            return self.tree(folder)
         self.listing(folder) if api else self.resolve(folder, "/".join(parts[4:]))
 
 

@@ -331,6 +331,18 @@ static void a_folder_here_wins_over_the_cache(void **state)
     assert_int_equal(chdir("/"), 0);
 }
 
+/* The error ends with the command that completes the snapshot. */
+static void advises(const char *model, const char *command)
+{
+    located l;
+    flux1_error err = {0};
+    assert_int_equal(locate(&(model_paths){.model = model}, &l, &err), FLUX1_ERR_MODEL);
+    located_free(&l);
+    const size_t length = strlen(err.message), wanted = strlen(command);
+    assert_true(length > wanted);
+    assert_string_equal(err.message + length - wanted, command);
+}
+
 static void unfinished_downloads_are_named(void **state)
 {
     (void)state;
@@ -340,6 +352,13 @@ static void unfinished_downloads_are_named(void **state)
             "to complete it: flux1 pull org/name");
     refused(&(model_paths){.model = at("hub")}, "vae/diffusion_pytorch_model.safetensors is missing",
             "flux1 pull org/name");
+    advises("org/name", "flux1 pull org/name");
+    advises(at("hub/models--org--name/snapshots/" COMMIT), "flux1 pull org/name");
+    put("hub/models--org--name/refs/v1", COMMIT);
+    advises("org/name@v1", "flux1 pull org/name@v1");
+    put("hub/models--org--name/refs/main", "89abcdef0123456789abcdef0123456789abcdef");
+    advises(at("hub/models--org--name/snapshots/" COMMIT), "flux1 pull org/name@" COMMIT);
+    put("hub/models--org--name/refs/main", COMMIT);
     cached("org--name", "README.md", "../../blobs/none"); /* nothing that a picture needs */
     make("ae.safetensors", &vae);
     located l = find(&(model_paths){.model = "org/name", .part = {[COMPONENT_VAE] = at("ae.safetensors")}});

@@ -232,6 +232,43 @@ static void other_setups_and_lone_rows_are_named(void **state)
     json_free(v);
 }
 
+/* Choices that change times and are no default. */
+static void what_was_asked_for_is_of_the_setup(void **state)
+{
+    (void)state;
+    flux1_context_params params;
+    flux1_bench_params p;
+    flux1_context *c = NULL;
+    char *json, message[256];
+    json_value *v;
+    flux1_context_params_defaults(&params);
+    flux1_bench_params_defaults(&p);
+    p.path = TEST_DATA "/pipelines/dev";
+    p.repeats = 0;
+    params.eager = 1;
+    params.device_weights = FLUX1_DEVICE_WEIGHTS_PACKED;
+    params.encoder_device = "ref";
+    params.max_memory = 1u << 30;
+    assert_int_equal(flux1_context_create(&params, &c), FLUX1_OK);
+    assert_int_equal(flux1_bench_json(c, &p, &json), FLUX1_OK);
+    json_value *report = parsed(json);
+    assert_string_equal(text(report, "capture"), "no");
+    assert_string_equal(text(report, "device_weights"), "packed");
+    assert_string_equal(text(report, "encoder_device"), "ref");
+    assert_true(number(report, "max_memory") == 1u << 30);
+    json_free(report);
+    flux1_string_free(json);
+    flux1_context_destroy(c);
+
+    const char *a = REPORT(3, 1, STAGE("t5", 2, 1, 3, 0));
+    const char *b = "{\"repeats\": 3, \"threads\": 1, \"max_memory\": 7, \"stages\": [" STAGE("t5", 2, 1, 3, 0) "]}";
+    assert_int_equal(compared(a, b, &v, message), FLUX1_OK);
+    const json_value *setup = json_array_get(json_object_get(v, "setups_differ"), 0);
+    assert_string_equal(text(setup, "what"), "max_memory");
+    assert_true(json_is_null(json_object_get(setup, "a")) && number(setup, "b") == 7);
+    json_free(v);
+}
+
 /* Whichever of a row's three times it is. */
 static void a_time_of_0_is_told_and_has_no_ratio(void **state)
 {
@@ -271,6 +308,8 @@ static void what_is_no_report_is_refused(void **state)
         {"{}", "not a report of flux1 bench"},
         {"[]", "not a report of flux1 bench"},
         {"{\"stages\": [3]}", "not an object"},
+        {"{\"stages\": \"t5\"}", "\"stages\" is not a list"},
+        {REPORT(3, 1, STAGE("t5", 2, 1, 3, 0) "," STAGE("t5", 2, 1, 3, 0)), "a row of t5 is there twice"},
         {"{\"stages\": [{\"seconds\": 3}]}", "\"stage\" is missing"},
         {"{\"stages\": [{\"stage\": \"t5\"}]}", "planned, not timed"},
         {"{\"stages\": [{\"stage\": \"t5\", \"seconds\": 1}]}", "\"seconds_min\" is missing"},
@@ -332,6 +371,7 @@ int main(void)
         cmocka_unit_test(other_setups_and_lone_rows_are_named),
         cmocka_unit_test(reports_of_different_stages_are_not_compared),
         cmocka_unit_test(a_time_of_0_is_told_and_has_no_ratio),
+        cmocka_unit_test(what_was_asked_for_is_of_the_setup),
         cmocka_unit_test(what_is_no_report_is_refused),
         cmocka_unit_test(a_report_is_not_compared_with_itself),
     };
