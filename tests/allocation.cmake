@@ -15,6 +15,7 @@ endif()
 foreach(program weights_test_small_cache weights_test_prepared)
   target_link_options(${program} PRIVATE -Wl,--wrap=rename) # they also die before a rename
 endforeach()
+target_link_options(weights_test_prepared PRIVATE -Wl,--wrap=flock,--wrap=posix_fallocate) # and this one changes what locks do
 target_link_options(pipeline_test_again PRIVATE -Wl,--wrap=ops_begin) # it also disturbs operations
 
 # … and those of this one are counted.

@@ -51,7 +51,11 @@ add_executable(picture_info cli/picture_info.c)
 target_include_directories(picture_info PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(picture_info PRIVATE module_image)
 add_library(no_links MODULE cli/no_links.c)
-set_target_properties(json_value picture_info PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_executable(cli_relay cli/relay.c ${CMAKE_SOURCE_DIR}/src/cli/relay.c)
+target_include_directories(cli_relay PRIVATE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(cli_relay PRIVATE PkgConfig::CMOCKA)
+add_test(NAME cli_relay COMMAND cli_relay)
+set_target_properties(json_value picture_info cli_relay PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 set(cli_environment FLUX1=$<TARGET_FILE:flux1> VALUE=$<TARGET_FILE:json_value> PICTURE=$<TARGET_FILE:picture_info> PIPELINES=${FLUX1_TEST_DATA}/pipelines
                     DOCS=${CMAKE_SOURCE_DIR}/docs DEMO=${CMAKE_SOURCE_DIR}/scripts/demo SHEET=$<TARGET_FILE:contact_sheet> MODELS=${CMAKE_SOURCE_DIR}/models NO_LINKS=$<TARGET_FILE:no_links> HAS_PLUGIN=${FLUX1_HAS_MPI} HAS_PULL=${FLUX1_HAS_PULL} HAS_SERVE=${FLUX1_HAS_SERVE})
 foreach(script

@@ -1,5 +1,6 @@
 #include "cli/relay.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,8 @@ static void write_all(const char *bytes, size_t size)
 {
     while (size > 0) {
         ssize_t n = write(STDERR_FILENO, bytes, size);
+        if (n < 0 && errno == EINTR) /* such as Ctrl-C while a pager waits */
+            continue;
         if (n <= 0)
             return; /* whom could one tell? */
         bytes += n;

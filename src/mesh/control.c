@@ -1,5 +1,6 @@
 #include "mesh/control.h"
 
+#include "base/pool.h"
 #include "mesh/sockets.h"
 
 #include <errno.h>
@@ -392,7 +393,7 @@ static flux1_status create_control(int count, int room, const control_events *ev
 
 static flux1_status start_watching(control *c, flux1_error *err)
 {
-    if (pthread_create(&c->thread, NULL, watch, c) != 0)
+    if (thread_start(&c->thread, watch, c) != 0)
         return error_set(err, FLUX1_ERR_MEMORY, "cannot start a thread for the connections between processes");
     c->started = true;
     return FLUX1_OK;

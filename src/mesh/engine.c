@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/pool.h"
 #include "mesh/transfers.h"
 
 #include <pthread.h>
@@ -331,7 +332,7 @@ flux1_status engine_open(const wire_table *w, int seconds, engine_failed *failed
     TRY(create_engine(w, &e, err));
     e->failed = failed;
     e->failed_arg = arg;
-    if (pthread_create(&e->thread, NULL, engine_main, e) != 0) {
+    if (thread_start(&e->thread, engine_main, e) != 0) {
         release(e);
         return error_set(err, FLUX1_ERR_MEMORY, "cannot start a thread for the exchange between processes");
     }

@@ -4,6 +4,7 @@
 #include "mesh/transport.h"
 
 #include "base/checked.h"
+#include "base/pool.h"
 #include "ops/profile.h"
 
 #include <pthread.h>
@@ -158,7 +159,7 @@ static void on_all_ranks(rank_session *s, rank_job *job)
 static flux1_status start_threads(rank_session *s, flux1_error *err)
 {
     for (int i = 1; i < s->head.ranks; i++) {
-        if (pthread_create(&s->rank[i].thread, NULL, rank_main, &s->rank[i]) != 0)
+        if (thread_start(&s->rank[i].thread, rank_main, &s->rank[i]) != 0)
             return error_set(err, FLUX1_ERR_MEMORY, "cannot start a thread for rank %d of the mesh", i);
         s->rank[i].started = true;
     }

@@ -103,9 +103,29 @@ static flux1_status open_same_adapter(follower *f, const flux1_model *m, const c
                      path);
 }
 
-static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t number, const char *path, uint64_t content,
-                                 struct flux1_adapter **out)
+static bool is_among(const adapter_set *set, const struct flux1_adapter *a)
 {
+    for (int i = 0; i < set->count; i++)
+        if (set->adapter[i] == a)
+            return true;
+    return false;
+}
+
+/* The one whose turn it is, and which the set at hand has not. */
+static known_adapter *next_place(follower *f, const adapter_set *set)
+{
+    known_adapter *place;
+    do
+        place = &f->adapters[f->next_adapter++ % ADAPTERS_KNOWN];
+    while (is_among(set, place->adapter));
+    return place;
+}
+
+/* As the next one of the set. */
+static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t number, const char *path, uint64_t content,
+                                 adapter_set *set)
+{
+    struct flux1_adapter **out = &set->adapter[set->count];
     for (int i = 0; i < ADAPTERS_KNOWN; i++)
         if (f->adapters[i].adapter && f->adapters[i].number == number &&
             f->adapters[i].adapter->model == m->source.number) {
@@ -113,7 +133,7 @@ static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t num
             return FLUX1_OK;
         }
     TRY(open_same_adapter(f, m, path, content, out));
-    known_adapter *place = &f->adapters[f->next_adapter++ % ADAPTERS_KNOWN];
+    known_adapter *place = next_place(f, set);
     adapter_leave(place->adapter);
     *place = (known_adapter){number, *out};
     return FLUX1_OK;
@@ -121,10 +141,10 @@ static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t num
 
 static flux1_status open_adapters(follower *f, const flux1_model *m, const take_order *t, adapter_set *out)
 {
-    *out = (adapter_set){.count = t->adapters};
-    for (int i = 0; i < t->adapters; i++) {
-        TRY(open_adapter(f, m, t->adapter[i].number, t->adapter[i].path, t->adapter[i].content, &out->adapter[i]));
+    *out = (adapter_set){0};
+    for (int i = 0; i < t->adapters; i++, out->count++) {
         out->scale[i] = t->adapter[i].scale;
+        TRY(open_adapter(f, m, t->adapter[i].number, t->adapter[i].path, t->adapter[i].content, out));
     }
     return FLUX1_OK;
 }

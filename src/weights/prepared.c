@@ -98,12 +98,25 @@ static flux1_status check_blocks(int fd, const prepared_header *h, const atomic_
     return st;
 }
 
+/* Who has an entry locked against readers has just finished it, or removes it, which takes a moment. */
+static bool lock_shared(int fd)
+{
+    enum { TRIES = 100 };
+    const struct timespec pause = {.tv_nsec = 10000000};
+    bool locked = flock(fd, LOCK_SH | LOCK_NB) == 0;
+    for (int i = 0; !locked && errno == EWOULDBLOCK && i < TRIES; i++) {
+        nanosleep(&pause, NULL);
+        locked = flock(fd, LOCK_SH | LOCK_NB) == 0;
+    }
+    return locked;
+}
+
 /* A file of the cache, with a shared lock. FLUX1_ERR_IO with errno where it cannot be had. */
 static flux1_status open_entry(const char *path, int *fd, uint64_t *bytes, flux1_error *err)
 {
     struct stat info;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (*fd >= 0 && flock(*fd, LOCK_SH | LOCK_NB) == 0 && fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
+    if (*fd >= 0 && lock_shared(*fd) && fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
         *bytes = (uint64_t)info.st_size;
         return FLUX1_OK;
     }
@@ -376,19 +389,21 @@ static bool open_temporary(prepared_writer *w, bool *busy)
     }
     if (flock(w->fd, LOCK_EX | LOCK_NB) != 0) {
         *busy = errno == EWOULDBLOCK && is_written(w->fd);
-        if (errno != EWOULDBLOCK && errno != EINTR)
+        if (errno != EWOULDBLOCK && errno != EINTR) { /* where there are no locks nobody else has it */
             give_up(w, "lock a file", errno);
+            unlink(w->temporary);
+        }
         return false;
     }
     *busy = !prepared_still_there(w->fd, w->temporary); /* it was finished or removed just now */
     return !*busy;
 }
 
-/* False, with a warning: something else than a file has the entry's name. */
-static bool name_is_free(prepared_writer *w)
+/* False, with a warning: something else than a file has the entry's name, or the temporary one. */
+static bool names_are_free(prepared_writer *w)
 {
     flux1_error err = {0};
-    if (prepared_check_regular(w->path, &err) == FLUX1_OK)
+    if (prepared_check_regular(w->path, &err) == FLUX1_OK && prepared_check_regular(w->temporary, &err) == FLUX1_OK)
         return true;
     prepared_warn(w->folder, "%s; these prepared weights are not stored", err.message);
     return false;
@@ -415,7 +430,9 @@ static bool reserve(prepared_writer *w)
     if (number == 0 && !fits(w->folder, bytes, prepared_make_room(w->folder, bytes)))
         return false;
     if (number == 0)
-        number = posix_fallocate(w->fd, 0, (off_t)bytes);
+        do
+            number = posix_fallocate(w->fd, 0, (off_t)bytes);
+        while (number == EINTR); /* of a signal, such as that a stopped program goes on */
     if (number == 0)
         return true;
     give_up(w, "write prepared weights", number);
@@ -432,7 +449,7 @@ prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block,
     if (!w)
         return NULL;
     const uint64_t bytes = w->header.file_bytes;
-    if (name_is_free(w) && fits(f, bytes, bytes <= f->limit) && open_temporary(w, busy)) {
+    if (names_are_free(w) && fits(f, bytes, bytes <= f->limit) && open_temporary(w, busy)) {
         *there = file_exists(w->path); /* another process was faster */
         if (!*there && reserve(w))
             return w;

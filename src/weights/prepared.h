@@ -52,7 +52,7 @@ typedef struct prepared_writer prepared_writer;
 
 /* Begins an entry of these blocks. NULL: nothing is to be written, since the entry is there (*there), another process
  * or rank writes it (*busy, unless it has not done so for two minutes: ask again, it will be there), or it does not fit
- * (disk, limit), or something that is no file has its name, or writing has failed before. */
+ * (disk, limit), or something that is no file has its name or the temporary one, or writing has failed before. */
 prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block, size_t count, const char *description,
                                 bool *there, bool *busy);
 

@@ -220,6 +220,13 @@ static prepared_removal remove_unused(const char *path, int fd)
     return unlink(path) == 0 ? PREPARED_REMOVED : errno == ENOENT ? PREPARED_GONE : PREPARED_STUCK;
 }
 
+/* For an exclusive lock, which NFS gives to writers alone. */
+static int open_for_removal(const char *path)
+{
+    const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    return fd >= 0 || errno == ENOENT ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
 prepared_removal prepared_remove(const char *folder, const char *name, flux1_error *err)
 {
     char *path = path_join(folder, name);
@@ -231,7 +238,7 @@ prepared_removal prepared_remove(const char *folder, const char *name, flux1_err
         free(path);
         return PREPARED_STUCK;
     }
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int fd = open_for_removal(path);
     const prepared_removal how = fd >= 0 ? remove_unused(path, fd) : errno == ENOENT ? PREPARED_GONE : PREPARED_STUCK;
     if (how == PREPARED_STUCK)
         error_io(err, path, "remove");

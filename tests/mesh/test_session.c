@@ -15,7 +15,9 @@
 #include "mesh/runner.h"
 #include "support/processes_run.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -545,6 +547,46 @@ static void a_kind_that_nothing_runs_is_refused(void **state)
     assert_null(s);
 }
 
+#ifndef TEST_DEVICE /* whose GPU has threads of its own */
+/* Whether the thread blocks SIGUSR1: of /proc, "SigBlk:" and 16 hexadecimal digits. */
+static bool takes_none(const char *thread)
+{
+    char path[300], line[256];
+    unsigned long long blocked = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%s/status", thread);
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f))
+        sscanf(line, "SigBlk: %llx", &blocked);
+    if (f)
+        fclose(f);
+    return !f || blocked >> (SIGUSR1 - 1) & 1;
+}
+
+static void signals_are_left_to_the_programs_own_thread(void **state)
+{
+    (void)state;
+    place p;
+    char own[24];
+    int others = 0;
+    snprintf(own, sizeof own, "%d", (int)getpid());
+    place_open(&DEVICES[DEVICE_COUNT - 1], "2x2", &p);
+    assert_int_equal(run_order(p.session, keep_body, &(job){0}, &p.err),
+                     FLUX1_OK); /* a thread begins with all blocked */
+    DIR *d = opendir("/proc/self/task");
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (e->d_name[0] == '.' || strcmp(e->d_name, own) == 0)
+            continue;
+        others++;
+        if (!takes_none(e->d_name))
+            fail_msg("a thread that the program does not know of takes its signals");
+    }
+    if (d)
+        closedir(d);
+    place_close(&p);
+    assert_true(!d || others >= (test_processes ? 1 : 3));
+}
+#endif
+
 int main(void)
 {
 #ifdef TEST_DEVICE
@@ -562,6 +604,9 @@ int main(void)
 #endif
         cmocka_unit_test(all_ranks_hear_what_a_step_found),
         cmocka_unit_test(a_kind_that_nothing_runs_is_refused),
+#ifndef TEST_DEVICE
+        cmocka_unit_test(signals_are_left_to_the_programs_own_thread),
+#endif
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (test_processes)

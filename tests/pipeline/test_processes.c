@@ -135,6 +135,48 @@ static void files_of_other_content_are_refused(void **state)
     flux1_model_close(m);
 }
 
+static flux1_image *image_with(flux1_context *c, const flux1_model *m, flux1_generate_params *p,
+                               const flux1_adapter_use *uses, int count)
+{
+    flux1_image *image;
+    p->adapters = uses;
+    p->adapter_count = count;
+    if (flux1_generate(c, m, p, &image) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    return image;
+}
+
+/* Followers know the last 32: the first one is used again with another that takes the oldest one's place. */
+static void an_adapter_that_is_asked_for_is_not_given_up(void **state)
+{
+    (void)state;
+    enum { MANY = 33, MOST = 16 };
+    golden g;
+    flux1_adapter_use all[MANY];
+    flux1_context *alone = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    golden_open("lora", "peft", &g);
+    flux1_model *m = model_of(alone, TEST_DATA "/pipelines/packed");
+    g.params.dump = NULL;
+    g.params.steps = 1;
+    for (int i = 0; i < MANY; i++) {
+        all[i].scale = i == 0 ? 0.5f : 0.25f;
+        assert_int_equal(flux1_adapter_open(alone, m, TEST_DATA "/files/lora/golden/peft.safetensors", &all[i].adapter),
+                         FLUX1_OK);
+    }
+    flux1_images_free(image_with(team, m, &g.params, all, MOST), 1);
+    flux1_images_free(image_with(team, m, &g.params, all + MOST, MOST), 1);
+    const flux1_adapter_use both[] = {all[0], all[MANY - 1]};
+    flux1_image *image = image_with(team, m, &g.params, both, 2), *want = image_with(alone, m, &g.params, both, 2);
+    compare_bytes(want->pixels, image, "with an older and a new adapter");
+    flux1_images_free(image, 1);
+    flux1_images_free(want, 1);
+    for (int i = 0; i < MANY; i++)
+        flux1_adapter_close(all[i].adapter);
+    golden_close(&g);
+    flux1_model_close(m);
+    flux1_context_destroy(alone);
+}
+
 typedef struct stopper {
     int calls, stop; /* at this call of the denoising */
 } stopper;
@@ -337,6 +379,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_fails_elsewhere_is_told_with_its_place),
         cmocka_unit_test(a_second_context_with_processes_is_told_to_use_the_first),
         cmocka_unit_test(files_of_other_content_are_refused),
+        cmocka_unit_test(an_adapter_that_is_asked_for_is_not_given_up),
         cmocka_unit_test(every_stage_equals_the_oracle),
         cmocka_unit_test(batches_are_those_of_one_process),
         cmocka_unit_test(a_cancelled_request_leaves_the_next_one_whole),

@@ -10,13 +10,16 @@
 #include "support/safetensors_build.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -26,14 +29,39 @@
 
 int __real_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to);
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+int __real_posix_fallocate(int fd, off_t begin, off_t bytes);
+int __wrap_posix_fallocate(int fd, off_t begin, off_t bytes);
 
 static bool die_before_rename;
+static void (*behind_rename)(void);
+static int interruptions; /* of posix_fallocate, that are to come */
+static enum { LOCKS, LOCKS_OF_NFS, NO_LOCKS } locks;
 
 int __wrap_rename(const char *from, const char *to)
 {
     if (die_before_rename)
         raise(SIGKILL);
-    return __real_rename(from, to);
+    const int result = __real_rename(from, to);
+    if (behind_rename)
+        behind_rename();
+    return result;
+}
+
+/* NFS: flock(2), "an exclusive lock, the file must be opened for writing". */
+int __wrap_flock(int fd, int operation)
+{
+    const bool exclusive = operation & LOCK_EX;
+    errno = locks == NO_LOCKS ? ENOLCK : EBADF;
+    if (locks == NO_LOCKS || (locks == LOCKS_OF_NFS && exclusive && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY))
+        return -1;
+    return __real_flock(fd, operation);
+}
+
+int __wrap_posix_fallocate(int fd, off_t begin, off_t bytes)
+{
+    return interruptions-- > 0 ? EINTR : __real_posix_fallocate(fd, begin, bytes);
 }
 
 enum { BLOCKS = 3, LARGEST = 9000 };
@@ -353,6 +381,12 @@ static void what_is_no_file_is_named_and_left(void **state)
     }
     assert_true(store_entry(cache, 1));
     assert_true(found(cache, 1));
+    strcat(strcpy(path, path_of(name_of(2))), ".tmp");
+    assert_int_equal(mkfifo(path, 0600), 0); /* where the next one would be written */
+    assert_false(store_entry(cache, 2));
+    expect_warning("is no regular file");
+    assert_int_equal(remove(path), 0);
+    assert_true(store_entry(cache, 2));
 }
 
 /* Entry 1 but for one number, or for its last block. How many blocks. */
@@ -657,7 +691,66 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
     close(tell[0]), close(tell[1]), close(go_on[0]), close(go_on[1]);
 }
 
+static pthread_t finder;
+
+static void *find_it(void *arg)
+{
+    bool *it = arg;
+    *it = found(cache, 1);
+    return NULL;
+}
+
+static bool is_found;
+
+/* The writer still has the entry locked here, for a while. */
+static void find_beside(void)
+{
+    assert_int_equal(pthread_create(&finder, NULL, find_it, &is_found), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+}
+
+static void who_finds_an_entry_that_is_just_finished_waits_for_its_lock(void **state)
+{
+    (void)state;
+    behind_rename = find_beside;
+    const bool stored = store_entry(cache, 1);
+    behind_rename = NULL;
+    assert_int_equal(pthread_join(finder, NULL), 0);
+    assert_true(stored && is_found);
+}
+
+static void without_locks_nothing_is_stored_or_left(void **state)
+{
+    (void)state;
+    locks = NO_LOCKS;
+    const bool stored = store_entry(cache, 1);
+    locks = LOCKS;
+    assert_false(stored);
+    expect_warning("cannot lock a file");
+    assert_int_equal(files_there(), 0);
+}
+
+static void an_interrupted_call_is_made_again(void **state)
+{
+    (void)state;
+    interruptions = 2;
+    assert_true(store_entry(cache, 1));
+    assert_true(found(cache, 1));
+}
+
 /* ---- space ---- */
+
+static void entries_on_nfs_give_way(void **state)
+{
+    (void)state;
+    assert_true(store_entry(cache, 1));
+    cache->limit = only_file().bytes;
+    locks = LOCKS_OF_NFS;
+    const bool stored = store_entry(cache, 2), there = found(cache, 2);
+    locks = LOCKS;
+    assert_true(stored && there);
+    assert_int_equal(files_there(), 1);
+}
 
 static void the_oldest_entry_goes_first_and_one_in_use_never(void **state)
 {
@@ -938,6 +1031,10 @@ int main(void)
         TEST(a_killed_writer_leaves_nothing_that_is_found),
         TEST(writers_killed_at_random_moments_do_no_harm),
         TEST(an_entry_is_written_by_one_process_at_a_time),
+        TEST(who_finds_an_entry_that_is_just_finished_waits_for_its_lock),
+        TEST(without_locks_nothing_is_stored_or_left),
+        TEST(an_interrupted_call_is_made_again),
+        TEST(entries_on_nfs_give_way),
         TEST(the_oldest_entry_goes_first_and_one_in_use_never),
         TEST(an_entry_beyond_the_limit_makes_nothing),
         TEST(a_full_disk_is_a_warning),
