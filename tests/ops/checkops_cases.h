@@ -534,6 +534,10 @@ static void case_embed(run *r)
 {
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9), cols = PICK(r, 1, 17, 64), entries = 20;
     weight_recipe w = linear_recipe(r, entries, cols), p = matrix_recipe(r, WEIGHT_TABLE, 40, cols);
+    if (below(r, 2)) { /* as they lie, one below the other */
+        const weight_recipe upper = piece(r, entries / 3, cols), lower = piece(r, entries - entries / 3, cols);
+        ok(r, recipe_stack(&upper, &lower, &w, &r->err));
+    }
     w.role = WEIGHT_TABLE;
     weight *t = prepare(r, &w, false), *positions = prepare(r, &p, false);
     act ids, out = output(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols);
