@@ -1,5 +1,7 @@
-/* GGUF headers by hand, good ones and each way that one can be bad (after llama.cpp's tests/test-gguf.cpp). */
+/* GGUF headers by hand, good ones and each way that one can be bad (after llama.cpp's tests/test-gguf.cpp); and what
+ * files that are written, GGUF or safetensors, do not take. */
 #include "weights/gguf.h"
+#include "weights/tensor_file.h"
 
 #include "support/gguf_build.h"
 
@@ -344,6 +346,79 @@ static void an_original_shape_must_fit(void **state)
     expect_good();
 }
 
+/* ---- writing ---- */
+
+/* GGUF has four dimensions, ggml's types, and blocks along the last dimension; safetensors its own types. */
+static void what_a_format_does_not_have_is_not_added(void **state)
+{
+    (void)state;
+    static const struct {
+        bool is_gguf, good;
+        dtype type;
+        int dims;
+        int64_t shape[TENSOR_DIMS + 1];
+    } rows[] = {{true, true, DTYPE_F32, 4, {1, 2, 3, 4}},
+                {true, false, DTYPE_F32, 5, {1, 2, 3, 4, 5}},
+                {false, true, DTYPE_F32, 5, {1, 2, 3, 4, 5}},
+                {false, false, DTYPE_F32, TENSOR_DIMS + 1, {1, 1, 1, 1, 1}},
+                {true, true, DTYPE_F32, 0, {0}},
+                {true, true, DTYPE_Q8_0, 2, {3, 64}},
+                {true, false, DTYPE_Q8_0, 2, {64, 3}},
+                {true, false, DTYPE_Q8_0, 0, {0}},
+                {false, false, DTYPE_Q8_0, 2, {3, 64}},
+                {true, false, DTYPE_F8_E4M3, 1, {4}},
+                {false, true, DTYPE_F8_E4M3, 1, {4}},
+                {true, false, DTYPE_F32, 2, {INT64_MAX, 2}},
+                {false, false, DTYPE_F32, 2, {INT64_MAX, 2}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        tensor_file f = {.is_gguf = rows[i].is_gguf};
+        size_t index = 9;
+        flux1_error err = {0};
+        const flux1_status st =
+            tensor_file_add(&f, "the tensor", rows[i].type, rows[i].dims, rows[i].shape, &index, &err);
+        if (st != (rows[i].good ? FLUX1_OK : FLUX1_ERR_LIMIT) || f.count != rows[i].good)
+            fail_msg("row %zu: status %d, \"%s\"", i, st, err.message);
+        if (!rows[i].good && (!strstr(err.message, "\"the tensor\"") ||
+                              !strstr(err.message, rows[i].is_gguf ? ": GGUF cannot" : ": safetensors cannot")))
+            fail_msg("row %zu: \"%s\"", i, err.message);
+        tensor_file_free(&f);
+    }
+}
+
+static void names_and_keys_are_bounded_and_keys_keep_their_first_value(void **state)
+{
+    (void)state;
+    char longest[TENSOR_FILE_NAME_MAX + 2] = {0}, text[] = "first, and more";
+    memset(longest, 'k', TENSOR_FILE_NAME_MAX + 1);
+    for (int is_gguf = 0; is_gguf < 2; is_gguf++) {
+        tensor_file f = {.is_gguf = is_gguf};
+        size_t index;
+        flux1_error err = {0};
+        assert_int_equal(tensor_file_add(&f, longest, DTYPE_F32, 0, NULL, &index, &err), FLUX1_ERR_LIMIT);
+        assert_int_equal(tensor_file_add(&f, longest + 1, DTYPE_F32, 0, NULL, &index, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "names", 5, "", 0, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "name of it", 4, text, 5, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "name", 4, "second", 6, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "names", 5, "second", 6, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "", 0, "none", 4, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, longest, TENSOR_FILE_NAME_MAX + 1, "none", 4, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, longest, TENSOR_FILE_NAME_MAX, "long", 4, &err), FLUX1_OK);
+        assert_int_equal(f.facts, 3);
+        assert_string_equal(f.fact[0].text, "");
+        assert_string_equal(f.fact[1].key, "name");
+        assert_string_equal(f.fact[1].text, "first");
+        assert_string_equal(f.fact[2].text, "long");
+        assert_int_equal(tensor_file_number(&f, "n", 7, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_number(&f, "n", 8, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_real(&f, "r", 0.5f, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_real(&f, "n", 0.5f, &err), FLUX1_OK);
+        assert_int_equal(f.facts, is_gguf ? 5 : 3);
+        assert_true(!is_gguf ||
+                    (f.fact[3].number == 7 && !f.fact[3].is_real && f.fact[4].is_real && f.fact[4].real == 0.5f));
+        tensor_file_free(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +434,8 @@ int main(void)
         cmocka_unit_test(tensors_are_checked),
         cmocka_unit_test(tensors_begin_where_they_are_aligned),
         cmocka_unit_test(an_original_shape_must_fit),
+        cmocka_unit_test(what_a_format_does_not_have_is_not_added),
+        cmocka_unit_test(names_and_keys_are_bounded_and_keys_keep_their_first_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
