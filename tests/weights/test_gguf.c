@@ -385,6 +385,40 @@ static void what_a_format_does_not_have_is_not_added(void **state)
     }
 }
 
+static void a_written_header_is_the_one_made_by_hand(void **state)
+{
+    (void)state;
+    enum { F32_VALUE = 6, Q8_BYTES = 102, F32_BYTES = 24, ALIGN = 32 };
+    static const int64_t wide[] = {3, 32}, flat[] = {6};
+    const float eps = 1e-6f;
+    uint32_t bits;
+    tensor_file f = {.is_gguf = true};
+    builder header = {0};
+    size_t index[2];
+    flux1_error err = {0};
+    memcpy(&bits, &eps, sizeof bits);
+    assert_int_equal(tensor_file_text(&f, "general.architecture", 20, "flux", 4, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_number(&f, "a.number", 0x87654321, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_real(&f, "a.real", eps, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_add(&f, "w.weight", DTYPE_Q8_0, 2, wide, &index[0], &err), FLUX1_OK);
+    assert_int_equal(tensor_file_add(&f, "flat", DTYPE_F32, 1, flat, &index[1], &err), FLUX1_OK);
+    assert_int_equal(tensor_file_gguf(&f, &header, &err), FLUX1_OK);
+    put_start(&b, 3, 2, 3);
+    put_text(&b, "general.architecture"), put_number(&b, STRING, 4), put_text(&b, "flux");
+    put_text(&b, "a.number"), put_number(&b, U32, 4), put_number(&b, 0x87654321, 4);
+    put_text(&b, "a.real"), put_number(&b, F32_VALUE, 4), put_number(&b, bits, 4);
+    put_info(&b, "w.weight", 2, (uint64_t[]){32, 3}, Q8_0, 0);
+    put_info(&b, "flat", 1, (uint64_t[]){6}, F32, 4 * ALIGN);
+    assert_int_equal(header.length, b.size);
+    assert_memory_equal(header.text, b.bytes, b.size);
+    const size_t start = (b.size + ALIGN - 1) / ALIGN * ALIGN;
+    assert_true(f.tensor[index[0]].bytes == Q8_BYTES && f.tensor[index[0]].offset == start);
+    assert_true(f.tensor[index[1]].bytes == F32_BYTES && f.tensor[index[1]].offset == start + 4 * ALIGN);
+    assert_int_equal(f.bytes, start + 5 * ALIGN);
+    builder_free(&header);
+    tensor_file_free(&f);
+}
+
 static void names_and_keys_are_bounded_and_keys_keep_their_first_value(void **state)
 {
     (void)state;
@@ -435,6 +469,7 @@ int main(void)
         cmocka_unit_test(tensors_begin_where_they_are_aligned),
         cmocka_unit_test(an_original_shape_must_fit),
         cmocka_unit_test(what_a_format_does_not_have_is_not_added),
+        cmocka_unit_test(a_written_header_is_the_one_made_by_hand),
         cmocka_unit_test(names_and_keys_are_bounded_and_keys_keep_their_first_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
