@@ -415,6 +415,23 @@ static void case_conv_tiles(run *r)
     keep(r, out);
 }
 
+/* As many channels and outputs as a task's block has in its scratch, by each instruction set. */
+static void case_conv_full_blocks(run *r)
+{
+    static const int64_t outputs[] = {96, 112, 192};
+    const int64_t channels = 64, height = 2, width = 33;
+    act in = plane(r, 1, height, width, channels, false);
+    for (int i = 0; i < 3; i++) {
+        weight_recipe w =
+            recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){outputs[i], channels, 3, 3}));
+        w.kernel = 3;
+        weight *p = prepare(r, &w, true);
+        act out = plane(r, 1, height, width, outputs[i], true);
+        ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
+        keep(r, out);
+    }
+}
+
 static void case_group_norm(run *r)
 {
     int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4, 32),
@@ -838,6 +855,7 @@ static const check checks[] = {
     {"conv, several strips", case_conv_strips, 1, 1e-6, 6e-3},
 #endif
     {"conv, upsample_conv in tiles", case_conv_tiles, 30, 1e-6, 8e-3},
+    {"conv, full blocks", case_conv_full_blocks, 1, 1e-6, 8e-3},
     {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
     {"upsample", case_upsample, 6, 0, 0},
     {"upsample_conv", case_upsample_conv, 30, 1e-6, 8e-3},

@@ -419,6 +419,51 @@ static void a_written_header_is_the_one_made_by_hand(void **state)
     tensor_file_free(&f);
 }
 
+/* Transformers refuses a file without a format. The largest elements come first, so that all are aligned. */
+static void so_is_one_of_safetensors(void **state)
+{
+    (void)state;
+    static const char wanted[] = "{\"__metadata__\":{\"format\":\"pt\",\"by\":\"\\\"us\\\"\"},"
+                                 "\"wide\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+                                 "\"scale\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[16,20]},"
+                                 "\"half\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[20,26]},"
+                                 "\"byte\":{\"dtype\":\"I8\",\"shape\":[5],\"data_offsets\":[26,31]},"
+                                 "\"more\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[31,32]}}";
+    static const struct {
+        const char *name;
+        dtype type;
+        int dims;
+        int64_t shape[2];
+        size_t offset;
+    } rows[] = {{"byte", DTYPE_I8, 1, {5}, 26},
+                {"half", DTYPE_BF16, 1, {3}, 20},
+                {"wide", DTYPE_F32, 2, {2, 2}, 0},
+                {"more", DTYPE_I8, 1, {1}, 31},
+                {"scale", DTYPE_F32, 0, {0}, 16}};
+    enum { COUNT = sizeof rows / sizeof *rows };
+    const size_t padded = (sizeof wanted - 1 + 7) / 8 * 8;
+    tensor_file f = {0};
+    builder header = {0};
+    size_t index;
+    flux1_error err = {0};
+    assert_int_equal(tensor_file_text(&f, "format", 6, "pt", 2, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_text(&f, "by", 2, "\"us\"", 4, &err), FLUX1_OK);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(tensor_file_add(&f, rows[i].name, rows[i].type, rows[i].dims, rows[i].shape, &index, &err),
+                         FLUX1_OK);
+    assert_int_equal(tensor_file_safetensors(&f, &header, &err), FLUX1_OK);
+    assert_int_equal(header.length, 8 + padded);
+    assert_memory_equal(header.text, ((unsigned char[]){padded & 255, padded >> 8, 0, 0, 0, 0, 0, 0}), 8);
+    assert_memory_equal(header.text + 8, wanted, sizeof wanted - 1);
+    for (size_t i = sizeof wanted - 1; i < padded; i++)
+        assert_int_equal(header.text[8 + i], ' ');
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(f.tensor[i].offset, header.length + rows[i].offset);
+    assert_int_equal(f.bytes, header.length + 32);
+    builder_free(&header);
+    tensor_file_free(&f);
+}
+
 static void names_and_keys_are_bounded_and_keys_keep_their_first_value(void **state)
 {
     (void)state;
@@ -470,6 +515,7 @@ int main(void)
         cmocka_unit_test(an_original_shape_must_fit),
         cmocka_unit_test(what_a_format_does_not_have_is_not_added),
         cmocka_unit_test(a_written_header_is_the_one_made_by_hand),
+        cmocka_unit_test(so_is_one_of_safetensors),
         cmocka_unit_test(names_and_keys_are_bounded_and_keys_keep_their_first_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
