@@ -69,6 +69,21 @@ static void case_linear_blocks(run *r)
     keep(r, out);
 }
 
+/* k in several blocks of every instruction set, of few rows and of many, by each type that is multiplied as it lies. */
+static void case_linear_deep(run *r)
+{
+    static const dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F8_E4M3};
+    const int64_t k = 3337, n = 20;
+    for (int i = 0; i < 8; i++) {
+        const int64_t rows = i % 2 ? 107 : 43;
+        const weight_recipe w = recipe_whole(WEIGHT_LINEAR, weight_tensor(r, types[i / 2], 2, (int64_t[]){n, k}));
+        weight *p = prepare(r, &w, false);
+        act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
+        ok(r, ops_product(r->o, in, p, &(epilogue){0}, out));
+        keep(r, out);
+    }
+}
+
 static weight_recipe piece(run *r, int64_t rows, int64_t cols)
 {
     const dtype type = (dtype)PICK(r, DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F8_E4M3);
@@ -838,6 +853,7 @@ typedef struct check {
 static const check checks[] = {
     {"linear", case_linear, 120, 1e-6, 6e-3},
     {"linear, several blocks", case_linear_blocks, 6, 1e-6, 6e-3},
+    {"linear, several blocks of k", case_linear_deep, 1, 1e-6, 6e-3},
     {"linear, pieces of all kinds", case_linear_mosaic, 8, 1e-6, 6e-3},
     {"linear with adapters", case_adapters, 40, 2e-6, 2e-2},
     {"layer_norm", case_layer_norm, 25, 1e-6, 5e-3},
