@@ -1,5 +1,5 @@
 /* The connections between the leader and its followers: strangers and garbage do no harm, frames arrive whole and in
- * order, what ends or is silent is reported once. */
+ * order, what ends or is silent is reported once. And which transfers stay set up between processes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "mesh/control.h"
+#include "mesh/transfers.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -255,6 +256,137 @@ static void a_leader_that_is_not_there_is_reported(void **state)
     assert_non_null(strstr(err.message, "within 1 s"));
 }
 
+/* ---- transfers, over a wire that counts ---- */
+
+enum { STAY = 256 }; /* set up at a time */
+
+struct wire_request {
+    int tag, starts;
+    bool there;
+};
+static wire_request requests[2 * STAY + 8];
+static int made, on_wire;
+static bool refuses; /* what it is asked to make, or to start */
+
+static bool make_request(bool send, int peer, int tag, void *buffer, size_t bytes, wire_request **out, char *why)
+{
+    (void)send, (void)peer, (void)buffer, (void)bytes;
+    if (refuses) {
+        snprintf(why, WIRE_WHY, "no more");
+        return false;
+    }
+    *out = &requests[made++];
+    **out = (wire_request){.tag = tag, .there = true};
+    on_wire++;
+    return true;
+}
+
+static bool start_request(wire_request *r, char *why)
+{
+    assert_true(r->there);
+    if (refuses) {
+        snprintf(why, WIRE_WHY, "not now");
+        return false;
+    }
+    r->starts++;
+    return true;
+}
+
+static void end_request(wire_request *r)
+{
+    assert_true(r->there);
+    r->there = false;
+    on_wire--;
+}
+
+static const wire_table counting = {.create = make_request, .start = start_request, .destroy = end_request};
+
+static transfer *started(transfers *t, const transfer_key *key)
+{
+    char why[WIRE_WHY] = "";
+    transfer *k = NULL;
+    if (!transfers_start(t, key, &k, why))
+        fail_msg("%s", why);
+    assert_true(k->active);
+    return k;
+}
+
+static void a_transfer_that_comes_again_is_not_made_again(void **state)
+{
+    (void)state;
+    char place[2];
+    const transfer_key all[] = {{true, 1, 2, place, 1}, {false, 1, 2, place, 1},    {true, 2, 2, place, 1},
+                                {true, 1, 3, place, 1}, {true, 1, 2, place + 1, 1}, {true, 1, 2, place, 2},
+                                {false, 2, 3, place, 2}};
+    enum { KEYS = sizeof all / sizeof *all };
+    transfers t = {.wire = &counting};
+    transfer *first[KEYS];
+    made = on_wire = 0;
+    for (int i = 0; i < KEYS; i++)
+        first[i] = started(&t, &all[i]);
+    assert_true(made == KEYS && t.count == KEYS);
+    for (int i = 0; i < KEYS; i++)
+        first[i]->active = false;
+    for (int i = 0; i < KEYS; i++)
+        assert_ptr_equal(started(&t, &all[i]), first[i]);
+    assert_int_equal(made, KEYS);
+    transfer *beside = started(&t, &all[0]); /* while that is under way */
+    assert_ptr_not_equal(beside, first[0]);
+    assert_true(made == KEYS + 1 && requests[0].starts == 2 && requests[KEYS].starts == 1);
+    first[3]->active = false;
+    transfers_end(&t); /* what is under way stays */
+    assert_true(t.count == KEYS && on_wire == KEYS && !requests[3].there);
+    transfers_forget(&t);
+    assert_null(t.first);
+}
+
+/* The one that was used longest ago goes for a new one; more are set up only while they are all under way. */
+static void so_many_transfers_stay_set_up(void **state)
+{
+    (void)state;
+    transfers t = {.wire = &counting};
+    transfer *k[STAY + 4], *none;
+    transfer_key key = {.send = true};
+    char why[WIRE_WHY] = "";
+    made = on_wire = 0;
+    for (key.tag = 0; key.tag < STAY; key.tag++)
+        k[key.tag] = started(&t, &key);
+    for (int i = 1; i < STAY; i++) /* the first is under way */
+        k[i]->active = false;
+    key.tag = 1;
+    assert_ptr_equal(started(&t, &key), k[1]); /* and the second is used again */
+    k[1]->active = false;
+    key.tag = STAY;
+    k[STAY] = started(&t, &key);
+    assert_true(made == STAY + 1 && on_wire == STAY && t.count == STAY);
+    assert_true(requests[0].there && requests[1].there && !requests[2].there && requests[3].there);
+    for (int i = 3; i < STAY; i++)
+        k[i]->active = true;
+    k[1]->active = true;
+    for (int i = 1; i < 4; i++) {
+        key.tag = STAY + i;
+        k[STAY + i] = started(&t, &key);
+    }
+    assert_true(on_wire == STAY + 3 && t.count == STAY + 3);
+    transfers_trim(&t); /* all are under way */
+    assert_int_equal(t.count, STAY + 3);
+    k[STAY + 3]->active = k[STAY + 2]->active = k[5]->active = k[7]->active = k[9]->active = false;
+    transfers_trim(&t);
+    assert_true(t.count == STAY && on_wire == STAY && !requests[5].there && !requests[7].there && !requests[9].there);
+    refuses = true;
+    key.tag = 2 * STAY;
+    assert_false(transfers_start(&t, &key, &none, why));
+    assert_string_equal(why, "no more");
+    k[8]->active = false;
+    key.tag = 8;
+    assert_false(transfers_start(&t, &key, &none, why));
+    assert_string_equal(why, "not now");
+    assert_false(k[8]->active);
+    refuses = false;
+    assert_true(t.count == on_wire);
+    transfers_forget(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +394,8 @@ int main(void)
         cmocka_unit_test(frames_arrive_whole_and_in_order),
         cmocka_unit_test(silence_and_garbage_are_reported),
         cmocka_unit_test(a_leader_that_is_not_there_is_reported),
+        cmocka_unit_test(a_transfer_that_comes_again_is_not_made_again),
+        cmocka_unit_test(so_many_transfers_stay_set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,44 @@ static void case_linear_blocks(run *r)
     keep(r, out);
 }
 
+/* k in several blocks of every instruction set, of few rows and of many, by each type that is multiplied as it lies. */
+static void case_linear_deep(run *r)
+{
+    static const dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F8_E4M3};
+    const int64_t k = 3337, n = 20;
+    for (int i = 0; i < 8; i++) {
+        const int64_t rows = i % 2 ? 107 : 43;
+        const weight_recipe w = recipe_whole(WEIGHT_LINEAR, weight_tensor(r, types[i / 2], 2, (int64_t[]){n, k}));
+        weight *p = prepare(r, &w, false);
+        act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
+        ok(r, ops_product(r->o, in, p, &(epilogue){0}, out));
+        keep(r, out);
+    }
+}
+
+static weight_recipe piece(run *r, int64_t rows, int64_t cols)
+{
+    const dtype type = (dtype)PICK(r, DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F8_E4M3);
+    return recipe_whole(WEIGHT_LINEAR, weight_tensor(r, type, 2, (int64_t[]){rows, cols}));
+}
+
+/* Pieces of all types that are multiplied as they lie, below each other and side by side: what lies next to a row's
+ * piece has other columns than what lies below it. */
+static void case_linear_mosaic(run *r)
+{
+    const int64_t rows = PICK(r, 1, 5, 16, 17, 40), k = PICK(r, 24, 70), n = PICK(r, 11, 45), top = n / 3;
+    weight_recipe a = piece(r, top, k / 3), b = piece(r, top, k - k / 3), c = piece(r, 2, k),
+                  d = piece(r, n - top - 2, 9), e = piece(r, n - top - 2, k - 9), w, lower;
+    ok(r, recipe_beside(&a, &b, &w, &r->err));
+    ok(r, recipe_stack(&w, &c, &w, &r->err));
+    ok(r, recipe_beside(&d, &e, &lower, &r->err));
+    ok(r, recipe_stack(&w, &lower, &w, &r->err));
+    weight *p = prepare(r, &w, true);
+    act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
+    ok(r, ops_product(r->o, in, p, &(epilogue){0}, out));
+    keep(r, out);
+}
+
 /* Few columns: for many threads the rows are cut as well. */
 static void case_linear_thin(run *r)
 {
@@ -269,6 +307,32 @@ static void case_attention_large(run *r)
     keep(r, out);
 }
 
+/* Query i's score of key i is 800, of the others at most 600: what takes off less than the highest score has a power
+ * beyond float32's, wherever that key is; and none but its own key's value is left of a query. */
+static void case_attention_own_key(run *r)
+{
+    enum { TOKENS = ATTENTION_KEYS + 11, BITS = 8, DIM = 16 };
+    static float q[TOKENS * DIM], k[TOKENS * DIM];
+    _Static_assert(TOKENS <= 1 << BITS, "no two keys are alike");
+    for (int i = 0; i < TOKENS * BITS; i++) {
+        const int at = i / BITS * DIM + i % BITS;
+        k[at] = i / BITS >> i % BITS & 1 ? 1 : -1;
+        q[at] = 100 * k[at];
+    }
+    act x[2], v, out;
+    for (int i = 0; i < 2; i++) {
+        x[i] = input(r, ACT_HEADS, 1, TOKENS, DIM);
+        ok(r, ops_upload(r->o, &(tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, TOKENS, DIM}, .data = i ? k : q},
+                         x[i]));
+    }
+    v = input(r, ACT_HEADS, 1, TOKENS, DIM);
+    for (int causal = 0; causal < 2; causal++) {
+        out = output(r, ACT_HEADS, 1, TOKENS, DIM);
+        ok(r, ops_attention(r->o, x[0], x[1], v, &(attention_args){.heads = 1, .scale = 1, .causal = causal}, out));
+        keep(r, out);
+    }
+}
+
 /* One NaN among the queries, keys or values, and none. */
 static void case_attention_nan(run *r)
 {
@@ -364,6 +428,23 @@ static void case_conv_tiles(run *r)
     else
         ok(r, ops_conv(r->o, in, top, bottom, p, 1, (act){0}, out));
     keep(r, out);
+}
+
+/* As many channels and outputs as a task's block has in its scratch, by each instruction set. */
+static void case_conv_full_blocks(run *r)
+{
+    static const int64_t outputs[] = {96, 112, 192};
+    const int64_t channels = 64, height = 2, width = 33;
+    act in = plane(r, 1, height, width, channels, false);
+    for (int i = 0; i < 3; i++) {
+        weight_recipe w =
+            recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){outputs[i], channels, 3, 3}));
+        w.kernel = 3;
+        weight *p = prepare(r, &w, true);
+        act out = plane(r, 1, height, width, outputs[i], true);
+        ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
+        keep(r, out);
+    }
 }
 
 static void case_group_norm(run *r)
@@ -485,6 +566,10 @@ static void case_embed(run *r)
 {
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9), cols = PICK(r, 1, 17, 64), entries = 20;
     weight_recipe w = linear_recipe(r, entries, cols), p = matrix_recipe(r, WEIGHT_TABLE, 40, cols);
+    if (below(r, 2)) { /* as they lie, one below the other */
+        const weight_recipe upper = piece(r, entries / 3, cols), lower = piece(r, entries - entries / 3, cols);
+        ok(r, recipe_stack(&upper, &lower, &w, &r->err));
+    }
     w.role = WEIGHT_TABLE;
     weight *t = prepare(r, &w, false), *positions = prepare(r, &p, false);
     act ids, out = output(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols);
@@ -768,6 +853,8 @@ typedef struct check {
 static const check checks[] = {
     {"linear", case_linear, 120, 1e-6, 6e-3},
     {"linear, several blocks", case_linear_blocks, 6, 1e-6, 6e-3},
+    {"linear, several blocks of k", case_linear_deep, 1, 1e-6, 6e-3},
+    {"linear, pieces of all kinds", case_linear_mosaic, 8, 1e-6, 6e-3},
     {"linear with adapters", case_adapters, 40, 2e-6, 2e-2},
     {"layer_norm", case_layer_norm, 25, 1e-6, 5e-3},
     {"rms_norm", case_rms_norm, 15, 1e-6, 5e-3},
@@ -776,6 +863,7 @@ static const check checks[] = {
     {"attention, wide heads", case_attention_wide, 16, 2e-6, 8e-3},
     {"attention, wide heads, many queries", case_attention_wide_long, 1, 2e-6, 8e-3},
     {"attention, steep scores", case_attention_steep, 1, 5e-6, 2e-2},
+    {"attention, each query's own key", case_attention_own_key, 1, 2e-6, 8e-3},
     {"attention_part, attention_merge", case_attention_parts, 10, 2e-6, 8e-3},
     {"conv", case_conv, 40, 1e-6, 6e-3},
     {"conv, several blocks", case_conv_blocks, 1, 1e-6, 6e-3},
@@ -783,6 +871,7 @@ static const check checks[] = {
     {"conv, several strips", case_conv_strips, 1, 1e-6, 6e-3},
 #endif
     {"conv, upsample_conv in tiles", case_conv_tiles, 30, 1e-6, 8e-3},
+    {"conv, full blocks", case_conv_full_blocks, 1, 1e-6, 8e-3},
     {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
     {"upsample", case_upsample, 6, 0, 0},
     {"upsample_conv", case_upsample_conv, 30, 1e-6, 8e-3},

@@ -34,6 +34,24 @@ static void hold_finite(run *r, int slots)
     close_run(r);
 }
 
+/* One cell that is not finite is found wherever it is, and not beside what is looked at. */
+static inline void hold_finite_cell(run *r)
+{
+    enum { COLS = 37 };
+    const act row = joint(r, ACT_RESIDUAL, 1, 0, 1, COLS + 1, false), seen = act_columns(row, 0, COLS);
+    for (int i = 0; i < 2 * (COLS + 1); i++) {
+        const float wrong = i > COLS ? -INFINITY : NAN, right = 1;
+        const act cell = act_columns(row, i % (COLS + 1), 1);
+        int slot;
+        ok(r, ops_upload(r->o, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {1}, .data = (void *)&wrong}, cell));
+        ok(r, ops_finite(r->o, seen, 1));
+        ok(r, ops_finite_first(r->o, &slot));
+        assert_int_equal(slot, i % (COLS + 1) < COLS ? 1 : -1);
+        ok(r, ops_upload(r->o, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {1}, .data = (void *)&right}, cell));
+    }
+    close_run(r);
+}
+
 /* What finite remembers of a layer's output on the way to its norm: a NaN that came in by the product or by the
  * residual, an infinity that the sum made; nothing where all is finite, or nobody asked. */
 static void hold_finite_norm(run *r)

@@ -267,12 +267,15 @@ static void finite_remembers_the_lowest_slot(void **state)
 {
     (void)state;
     run r;
-    for (int bf16 = 0; bf16 < 2; bf16++) {
-        open_run(&r, "portable", bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
-        hold_finite(&r, OPS_SLOTS);
-        open_run(&r, "portable", bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
-        hold_finite_norm(&r);
-    }
+    for (int isa = 0; isa < ISAS; isa++)
+        for (int bf16 = 0; bf16 < 2 && machine_has(isas[isa]); bf16++) {
+            open_run(&r, isas[isa], bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
+            hold_finite(&r, OPS_SLOTS);
+            open_run(&r, isas[isa], bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
+            hold_finite_cell(&r);
+            open_run(&r, isas[isa], bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
+            hold_finite_norm(&r);
+        }
 }
 
 static void a_nan_passes_through_attention_and_activations(void **state)

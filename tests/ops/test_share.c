@@ -1,6 +1,7 @@
 /* What a rank touches of its columns of a matrix: pages of the model's file that are mapped into the process (Rss of
  * /proc/self/smaps), and pages that were read from the disk (mincore, after the page cache was emptied of the file). */
 #include "base/file_map.h"
+#include "ops/cpu/stream.h"
 #include "ops/device.h"
 #include "weights/store.h"
 
@@ -520,9 +521,112 @@ static void lent_forms_stay_within_the_budget(void **state)
     file_map_close(&form);
 }
 
+/* ---- which blocks stay ---- */
+
+/* Blocks of no memory. Each second one of a step is begun within the one before it, if `beside`. */
+typedef struct steps {
+    stream s;
+    stream_block before, block[8]; /* that of another model, and those of the steps */
+    int count;
+    bool beside;
+} steps;
+
+/* The list has those that are begun within others behind all others, as a model's adapters are. */
+static stream_block *at_place(steps *t, int i)
+{
+    const int from = t->beside && i % 2 ? t->count / 2 : 0;
+    return &t->block[t->beside ? from + i / 2 : i % t->count];
+}
+
+static void open_steps(steps *t, unsigned random)
+{
+    size_t total = 0;
+    *t = (steps){.count = 1 + (int)(random >> 8) % 8, .beside = random >> 16 & 1};
+    t->count += t->beside && t->count % 2;
+    t->before.bytes = random >> 17 & 1 ? 20 : 0;
+    for (int i = 0; i < t->count; i++) {
+        random = random * 1103515245 + 12345;
+        t->block[i].bytes = 1 + (random >> 16) % 40;
+        t->block[i].next = i + 1 < t->count ? &t->block[i + 1] : NULL;
+        total += t->block[i].bytes;
+    }
+    t->before.next = t->block;
+    random = random * 1103515245 + 12345;
+    ok(stream_create(&t->s, NULL, &err));
+    stream_take(&t->s, &t->before);
+    stream_budget(&t->s, (random >> 16) % (total + t->before.bytes));
+}
+
+static void take_step(steps *t)
+{
+    stream_in_steps(&t->s);
+    for (int i = 0; i < t->count; i++) {
+        stream_begin(&t->s, at_place(t, i));
+        if (t->beside && i % 2 == 0)
+            continue;
+        stream_end(&t->s, at_place(t, i));
+        if (t->beside)
+            stream_end(&t->s, at_place(t, i - 1));
+    }
+}
+
+/* The most bytes of a step at a time: what stays, and of the rest what is held and what is begun next. */
+static size_t most_of_step(const steps *all, bool none_stays)
+{
+    steps copy = *all, *t = &copy;
+    size_t stay = 0, most = 0;
+    for (int i = 0; i < t->count; i++) {
+        t->block[i].stays &= !none_stays;
+        stay += t->block[i].stays ? t->block[i].bytes : 0;
+    }
+    for (int i = 0; i < t->count; i++) {
+        const stream_block *held[] = {at_place(t, i), t->beside && i % 2 ? at_place(t, i - 1) : NULL},
+                           *next = at_place(t, (i + 1) % t->count);
+        size_t pass = next == held[0] || next == held[1] || next->stays ? 0 : next->bytes;
+        for (int k = 0; k < 2; k++)
+            pass += held[k] && !held[k]->stays ? held[k]->bytes : 0;
+        most = pass > most ? pass : most;
+    }
+    return stay + most;
+}
+
+/* Once the order is known: they fit beside those that pass (or take no more than if all passed), and not one more
+ * would. */
+static void as_many_blocks_stay_as_fit(void **state)
+{
+    (void)state;
+    size_t stay = 0, leave = 0;
+    for (unsigned random = 0; random < 400; random++) {
+        steps t;
+        open_steps(&t, random * 2654435761u);
+        stream_begin(&t.s, &t.before);
+        stream_end(&t.s, &t.before);
+        for (int step = 0; step < 4; step++)
+            take_step(&t);
+        stream_destroy(&t.s);
+        const size_t least = most_of_step(&t, true), room = t.s.budget > least ? t.s.budget : least;
+        assert_false(t.before.stays);
+        if (most_of_step(&t, false) > room)
+            fail_msg("%u: %zu bytes instead of %zu are needed", random, most_of_step(&t, false), room);
+        for (int i = 0; i < t.count; i++) {
+            stay += t.block[i].stays;
+            if (t.block[i].stays)
+                continue;
+            leave++;
+            t.block[i].stays = true;
+            if (most_of_step(&t, false) <= t.s.budget)
+                fail_msg("%u: block %d may stay as well", random, i);
+            t.block[i].stays = false;
+        }
+    }
+    print_message("%zu blocks stay, %zu leave\n", stay, leave);
+    assert_true(stay > 300 && leave > 300);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(who_rests_holds_no_pages),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_many_blocks_stay_as_fit),
+                                       cmocka_unit_test(who_rests_holds_no_pages),
                                        cmocka_unit_test(made_up_weights_stay),
                                        cmocka_unit_test(a_rank_touches_its_own_columns_once_they_are_prepared),
                                        cmocka_unit_test(weights_stay_within_their_budget),

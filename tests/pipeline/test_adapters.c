@@ -217,26 +217,37 @@ static void put(maker *m, const char *key, const char *ending, const char *shape
     m->bytes += 4 * (size_t)count;
 }
 
-static void make_file(const family *f, const char *path)
+static maker *begin_file(void)
 {
     static maker m;
-    char shape[64];
-    size_t size;
     m.used = (size_t)snprintf(m.header, sizeof m.header, "{");
     m.bytes = 0;
+    return &m;
+}
+
+static void end_file(maker *m, const char *path)
+{
+    size_t size;
+    snprintf(m->header + m->used, sizeof m->header - m->used, "}");
+    unsigned char *bytes = safetensors_build(m->header, m->data, m->bytes, &size);
+    write_whole(path, bytes, size);
+    free(bytes);
+}
+
+static void make_file(const family *f, const char *path)
+{
+    maker *m = begin_file();
+    char shape[64];
     for (int i = 0; i < 6 && f->pair[i].key; i++) {
         const pair *p = &f->pair[i];
         snprintf(shape, sizeof shape, "[%d,%d]", RANK, p->in);
-        put(&m, p->key, f->down, shape, 10 * i, RANK * p->in);
+        put(m, p->key, f->down, shape, 10 * i, RANK * p->in);
         snprintf(shape, sizeof shape, "[%d,%d]", p->out, RANK);
-        put(&m, p->key, f->up, shape, 10 * i + 1, p->out * RANK);
+        put(m, p->key, f->up, shape, 10 * i + 1, p->out * RANK);
         if (f->alpha)
-            put(&m, p->key, f->alpha, "[]", -1, 1);
+            put(m, p->key, f->alpha, "[]", -1, 1);
     }
-    snprintf(m.header + m.used, sizeof m.header - m.used, "}");
-    unsigned char *bytes = safetensors_build(m.header, m.data, m.bytes, &size);
-    write_whole(path, bytes, size);
-    free(bytes);
+    end_file(m, path);
 }
 
 /* ---- pictures ---- */
@@ -319,6 +330,66 @@ static void every_family_is_the_merged_picture(void **state)
     golden_close(&g);
 }
 
+/* ---- what does not apply ---- */
+
+static void keep_warning(void *user, flux1_log_level level, const char *message)
+{
+    if (level == FLUX1_LOG_WARNING)
+        strcat(user, message);
+}
+
+/* One pair that applies, `missing` for layers that the model does not have, and `strange` keys that belong to none. */
+static void make_partial_file(const char *path, int missing, int strange)
+{
+    maker *m = begin_file();
+    char key[80], shape[64];
+    snprintf(shape, sizeof shape, "[1,%d]", HIDDEN);
+    for (int i = 0; i <= missing; i++) {
+        snprintf(key, sizeof key, "transformer.transformer_blocks.%d.attn.to_k", i ? 90 + i : 0);
+        put(m, key, ".lora_A.weight", shape, 0, HIDDEN);
+        snprintf(shape, sizeof shape, "[%d,1]", HIDDEN);
+        put(m, key, ".lora_B.weight", shape, 1, HIDDEN);
+        snprintf(shape, sizeof shape, "[1,%d]", HIDDEN);
+    }
+    for (int i = 0; i < strange; i++) {
+        snprintf(key, sizeof key, "strange.%d", i);
+        put(m, key, "", "[1]", 2, 1);
+    }
+    end_file(m, path);
+}
+
+static void what_does_not_apply_is_a_warning(void **state)
+{
+    (void)state;
+    static const struct {
+        int missing, strange;
+        const char *warning;
+    } rows[] = {
+        {0, 0, NULL},
+        {1, 0, "1 of 2 entries apply; keys left out: transformer.transformer_blocks.91.attn.to_k.lora_A.weight"},
+        {0, 5, "1 of 1 entries apply; keys left out: strange.0, strange.1, strange.2, strange.3, strange.4"},
+        {0, 6, "1 of 1 entries apply; keys left out: strange.0, strange.1, strange.2, strange.3, strange.4, …"}};
+    char path[300], expected[900];
+    snprintf(path, sizeof path, "%s/partial.safetensors", folder);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char said[4096] = "";
+        flux1_context_params cp = {.size = sizeof cp, .device = "ref", .log = keep_warning, .log_user = said};
+        flux1_context *c;
+        flux1_adapter *a;
+        assert_int_equal(flux1_context_create(&cp, &c), FLUX1_OK);
+        flux1_model *m = model_of(c, TEST_DATA "/pipelines/schnell");
+        make_partial_file(path, rows[i].missing, rows[i].strange);
+        said[0] = '\0';
+        if (flux1_adapter_open(c, m, path, &a) != FLUX1_OK)
+            fail_msg("%s", flux1_context_message(c));
+        snprintf(expected, sizeof expected, "%s: %s", path, rows[i].warning ? rows[i].warning : "");
+        assert_string_equal(said, rows[i].warning ? expected : "");
+        flux1_adapter_close(a);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
+    }
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -335,6 +406,7 @@ static int end(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_is_the_merged_picture)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_is_the_merged_picture),
+                                       cmocka_unit_test(what_does_not_apply_is_a_warning)};
     return cmocka_run_group_tests(tests, begin, end);
 }

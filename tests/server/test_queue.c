@@ -235,9 +235,102 @@ static void waiters_are_woken_by_their_own_job(void **state)
     queue_close(&q);
 }
 
+static void expect_position(queue *q, const job *j, int position)
+{
+    queue_lock(q);
+    assert_int_equal(queue_position(q, j), position);
+    queue_unlock(q);
+}
+
+static bool cancel(queue *q, job *j)
+{
+    queue_lock(q);
+    const bool waited = queue_cancel(q, j);
+    queue_unlock(q);
+    return waited;
+}
+
+/* The caller has a reference of its own then. */
+static bool is_found(queue *q, const char *id, job *j)
+{
+    const int before = j->references;
+    const bool found = queue_find(q, id) == j;
+    assert_int_equal(j->references, before + found);
+    j->references = before;
+    return found;
+}
+
+static void expect_taken(queue *q, job *j)
+{
+    job *taken[TOGETHER_MAX];
+    q->interrupted = q->skipped = true;
+    assert_int_equal(queue_take(q, 1, taken), 1);
+    assert_ptr_equal(taken[0], j);
+    assert_true(j->state == JOB_RUNNING && j->started > 0 && !q->interrupted && !q->skipped);
+}
+
+static void end_and_forget(queue *q, job *j)
+{
+    queue_lock(q);
+    queue_end(q, j, JOB_DONE);
+    queue_unlock(q);
+    queue_forget(q, j);
+}
+
+/* Of six jobs, three of which may wait: in the order in which they came, each with its place, which clients hear of
+ * when it changes; none is lost when one leaves from the middle or the end. */
+static void jobs_wait_their_turn(void **state)
+{
+    (void)state;
+    enum { A, B, C, D, E, F, JOBS };
+    queue q;
+    fault f = {0};
+    job j[JOBS], *none[TOGETHER_MAX];
+    assert_int_equal(queue_open(&q, 3, NULL), FLUX1_OK);
+    for (int i = A; i < JOBS; i++) {
+        j[i] = (job){.references = 1, .request = {.count = 1}, .together = 1, .token = flux1_cancel_token_create()};
+        j[i].id[0] = (char)('a' + i);
+        assert_true(i > C || queue_submit(&q, &j[i], &f));
+    }
+    assert_false(queue_submit(&q, &j[D], &f) || queue_has_room(&q, &f));
+    assert_true(f.kind == FAULT_BUSY && strstr(f.message, "3 jobs are waiting") && q.waiting == 3);
+    assert_true(j[D].references == 1 && !is_found(&q, "d", &j[D]));
+    expect_position(&q, &j[A], 0), expect_position(&q, &j[C], 2);
+    expect_taken(&q, &j[A]);
+    assert_true(j[A].version == 1 && j[B].version == 1 && j[C].version == 1);
+    expect_position(&q, &j[A], 0), expect_position(&q, &j[B], 1), expect_position(&q, &j[C], 2);
+    assert_true(queue_has_room(&q, &f) && queue_submit(&q, &j[D], &f));
+    expect_position(&q, &j[D], 3);
+    assert_true(cancel(&q, &j[C]) && j[C].cancelled && j[C].state == JOB_CANCELLED && q.waiting == 2);
+    assert_true(j[B].version == 2 && j[D].version == 1 && !cancel(&q, &j[C]) && q.ended[JOB_CANCELLED] == 1);
+    assert_true(queue_submit(&q, &j[E], &f));
+    expect_position(&q, &j[D], 2), expect_position(&q, &j[E], 3);
+    assert_true(cancel(&q, &j[E]) && queue_submit(&q, &j[F], &f));
+    expect_position(&q, &j[D], 2), expect_position(&q, &j[F], 3);
+    assert_true(!cancel(&q, &j[A]) && j[A].cancelled && j[A].state == JOB_RUNNING); /* its worker ends it */
+    assert_true(is_found(&q, "a", &j[A]) && is_found(&q, "b", &j[B]) && is_found(&q, "d", &j[D]));
+    assert_true(is_found(&q, "c", &j[C]) && is_found(&q, "e", &j[E])); /* both are being stored */
+    queue_forget(&q, &j[C]), queue_forget(&q, &j[E]);
+    assert_false(q.closing || is_found(&q, "c", &j[C]));
+    assert_int_equal(queue_running(&q), 1);
+    end_and_forget(&q, &j[A]);
+    assert_true(queue_running(&q) == 0 && !j[B].cancelled);
+    expect_taken(&q, &j[B]), expect_taken(&q, &j[D]), expect_taken(&q, &j[F]);
+    assert_true(q.waiting == 0 && queue_running(&q) == 3 && q.running == &j[B]);
+    end_and_forget(&q, &j[D]), end_and_forget(&q, &j[B]), end_and_forget(&q, &j[F]);
+    q.stopping = true;
+    assert_false(queue_submit(&q, &j[C], &f));
+    assert_int_equal(f.kind, FAULT_UNAVAILABLE);
+    assert_int_equal(queue_take(&q, 1, none), 0);
+    for (int i = A; i < JOBS; i++)
+        flux1_cancel_token_destroy(j[i].token);
+    queue_close(&q);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(jobs_wait_their_turn),
+                                       cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored),
                                        cmocka_unit_test(an_end_that_is_not_stored_is_not_printed),
                                        cmocka_unit_test(a_job_that_ends_while_the_list_is_read_is_told_as_ended),
                                        cmocka_unit_test(an_ended_job_has_no_progress),

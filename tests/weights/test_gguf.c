@@ -1,5 +1,7 @@
-/* GGUF headers by hand, good ones and each way that one can be bad (after llama.cpp's tests/test-gguf.cpp). */
+/* GGUF headers by hand, good ones and each way that one can be bad (after llama.cpp's tests/test-gguf.cpp); and what
+ * files that are written, GGUF or safetensors, do not take. */
 #include "weights/gguf.h"
+#include "weights/tensor_file.h"
 
 #include "support/gguf_build.h"
 
@@ -344,6 +346,158 @@ static void an_original_shape_must_fit(void **state)
     expect_good();
 }
 
+/* ---- writing ---- */
+
+/* GGUF has four dimensions, ggml's types, and blocks along the last dimension; safetensors its own types. */
+static void what_a_format_does_not_have_is_not_added(void **state)
+{
+    (void)state;
+    static const struct {
+        bool is_gguf, good;
+        dtype type;
+        int dims;
+        int64_t shape[TENSOR_DIMS + 1];
+    } rows[] = {{true, true, DTYPE_F32, 4, {1, 2, 3, 4}},
+                {true, false, DTYPE_F32, 5, {1, 2, 3, 4, 5}},
+                {false, true, DTYPE_F32, 5, {1, 2, 3, 4, 5}},
+                {false, false, DTYPE_F32, TENSOR_DIMS + 1, {1, 1, 1, 1, 1}},
+                {true, true, DTYPE_F32, 0, {0}},
+                {true, true, DTYPE_Q8_0, 2, {3, 64}},
+                {true, false, DTYPE_Q8_0, 2, {64, 3}},
+                {true, false, DTYPE_Q8_0, 0, {0}},
+                {false, false, DTYPE_Q8_0, 2, {3, 64}},
+                {true, false, DTYPE_F8_E4M3, 1, {4}},
+                {false, true, DTYPE_F8_E4M3, 1, {4}},
+                {true, false, DTYPE_F32, 2, {INT64_MAX, 2}},
+                {false, false, DTYPE_F32, 2, {INT64_MAX, 2}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        tensor_file f = {.is_gguf = rows[i].is_gguf};
+        size_t index = 9;
+        flux1_error err = {0};
+        const flux1_status st =
+            tensor_file_add(&f, "the tensor", rows[i].type, rows[i].dims, rows[i].shape, &index, &err);
+        if (st != (rows[i].good ? FLUX1_OK : FLUX1_ERR_LIMIT) || f.count != rows[i].good)
+            fail_msg("row %zu: status %d, \"%s\"", i, st, err.message);
+        if (!rows[i].good && (!strstr(err.message, "\"the tensor\"") ||
+                              !strstr(err.message, rows[i].is_gguf ? ": GGUF cannot" : ": safetensors cannot")))
+            fail_msg("row %zu: \"%s\"", i, err.message);
+        tensor_file_free(&f);
+    }
+}
+
+static void a_written_header_is_the_one_made_by_hand(void **state)
+{
+    (void)state;
+    enum { F32_VALUE = 6, Q8_BYTES = 102, F32_BYTES = 24, ALIGN = 32 };
+    static const int64_t wide[] = {3, 32}, flat[] = {6};
+    const float eps = 1e-6f;
+    uint32_t bits;
+    tensor_file f = {.is_gguf = true};
+    builder header = {0};
+    size_t index[2];
+    flux1_error err = {0};
+    memcpy(&bits, &eps, sizeof bits);
+    assert_int_equal(tensor_file_text(&f, "general.architecture", 20, "flux", 4, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_number(&f, "a.number", 0x87654321, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_real(&f, "a.real", eps, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_add(&f, "w.weight", DTYPE_Q8_0, 2, wide, &index[0], &err), FLUX1_OK);
+    assert_int_equal(tensor_file_add(&f, "flat", DTYPE_F32, 1, flat, &index[1], &err), FLUX1_OK);
+    assert_int_equal(tensor_file_gguf(&f, &header, &err), FLUX1_OK);
+    put_start(&b, 3, 2, 3);
+    put_text(&b, "general.architecture"), put_number(&b, STRING, 4), put_text(&b, "flux");
+    put_text(&b, "a.number"), put_number(&b, U32, 4), put_number(&b, 0x87654321, 4);
+    put_text(&b, "a.real"), put_number(&b, F32_VALUE, 4), put_number(&b, bits, 4);
+    put_info(&b, "w.weight", 2, (uint64_t[]){32, 3}, Q8_0, 0);
+    put_info(&b, "flat", 1, (uint64_t[]){6}, F32, 4 * ALIGN);
+    assert_int_equal(header.length, b.size);
+    assert_memory_equal(header.text, b.bytes, b.size);
+    const size_t start = (b.size + ALIGN - 1) / ALIGN * ALIGN;
+    assert_true(f.tensor[index[0]].bytes == Q8_BYTES && f.tensor[index[0]].offset == start);
+    assert_true(f.tensor[index[1]].bytes == F32_BYTES && f.tensor[index[1]].offset == start + 4 * ALIGN);
+    assert_int_equal(f.bytes, start + 5 * ALIGN);
+    builder_free(&header);
+    tensor_file_free(&f);
+}
+
+/* Transformers refuses a file without a format. The largest elements come first, so that all are aligned. */
+static void so_is_one_of_safetensors(void **state)
+{
+    (void)state;
+    static const char wanted[] = "{\"__metadata__\":{\"format\":\"pt\",\"by\":\"\\\"us\\\"\"},"
+                                 "\"wide\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+                                 "\"scale\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[16,20]},"
+                                 "\"half\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[20,26]},"
+                                 "\"byte\":{\"dtype\":\"I8\",\"shape\":[5],\"data_offsets\":[26,31]},"
+                                 "\"more\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[31,32]}}";
+    static const struct {
+        const char *name;
+        dtype type;
+        int dims;
+        int64_t shape[2];
+        size_t offset;
+    } rows[] = {{"byte", DTYPE_I8, 1, {5}, 26},
+                {"half", DTYPE_BF16, 1, {3}, 20},
+                {"wide", DTYPE_F32, 2, {2, 2}, 0},
+                {"more", DTYPE_I8, 1, {1}, 31},
+                {"scale", DTYPE_F32, 0, {0}, 16}};
+    enum { COUNT = sizeof rows / sizeof *rows };
+    const size_t padded = (sizeof wanted - 1 + 7) / 8 * 8;
+    tensor_file f = {0};
+    builder header = {0};
+    size_t index;
+    flux1_error err = {0};
+    assert_int_equal(tensor_file_text(&f, "format", 6, "pt", 2, &err), FLUX1_OK);
+    assert_int_equal(tensor_file_text(&f, "by", 2, "\"us\"", 4, &err), FLUX1_OK);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(tensor_file_add(&f, rows[i].name, rows[i].type, rows[i].dims, rows[i].shape, &index, &err),
+                         FLUX1_OK);
+    assert_int_equal(tensor_file_safetensors(&f, &header, &err), FLUX1_OK);
+    assert_int_equal(header.length, 8 + padded);
+    assert_memory_equal(header.text, ((unsigned char[]){padded & 255, padded >> 8, 0, 0, 0, 0, 0, 0}), 8);
+    assert_memory_equal(header.text + 8, wanted, sizeof wanted - 1);
+    for (size_t i = sizeof wanted - 1; i < padded; i++)
+        assert_int_equal(header.text[8 + i], ' ');
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(f.tensor[i].offset, header.length + rows[i].offset);
+    assert_int_equal(f.bytes, header.length + 32);
+    builder_free(&header);
+    tensor_file_free(&f);
+}
+
+static void names_and_keys_are_bounded_and_keys_keep_their_first_value(void **state)
+{
+    (void)state;
+    char longest[TENSOR_FILE_NAME_MAX + 2] = {0}, text[] = "first, and more";
+    memset(longest, 'k', TENSOR_FILE_NAME_MAX + 1);
+    for (int is_gguf = 0; is_gguf < 2; is_gguf++) {
+        tensor_file f = {.is_gguf = is_gguf};
+        size_t index;
+        flux1_error err = {0};
+        assert_int_equal(tensor_file_add(&f, longest, DTYPE_F32, 0, NULL, &index, &err), FLUX1_ERR_LIMIT);
+        assert_int_equal(tensor_file_add(&f, longest + 1, DTYPE_F32, 0, NULL, &index, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "names", 5, "", 0, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "name of it", 4, text, 5, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "name", 4, "second", 6, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "names", 5, "second", 6, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, "", 0, "none", 4, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, longest, TENSOR_FILE_NAME_MAX + 1, "none", 4, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_text(&f, longest, TENSOR_FILE_NAME_MAX, "long", 4, &err), FLUX1_OK);
+        assert_int_equal(f.facts, 3);
+        assert_string_equal(f.fact[0].text, "");
+        assert_string_equal(f.fact[1].key, "name");
+        assert_string_equal(f.fact[1].text, "first");
+        assert_string_equal(f.fact[2].text, "long");
+        assert_int_equal(tensor_file_number(&f, "n", 7, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_number(&f, "n", 8, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_real(&f, "r", 0.5f, &err), FLUX1_OK);
+        assert_int_equal(tensor_file_real(&f, "n", 0.5f, &err), FLUX1_OK);
+        assert_int_equal(f.facts, is_gguf ? 5 : 3);
+        assert_true(!is_gguf ||
+                    (f.fact[3].number == 7 && !f.fact[3].is_real && f.fact[4].is_real && f.fact[4].real == 0.5f));
+        tensor_file_free(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +513,10 @@ int main(void)
         cmocka_unit_test(tensors_are_checked),
         cmocka_unit_test(tensors_begin_where_they_are_aligned),
         cmocka_unit_test(an_original_shape_must_fit),
+        cmocka_unit_test(what_a_format_does_not_have_is_not_added),
+        cmocka_unit_test(a_written_header_is_the_one_made_by_hand),
+        cmocka_unit_test(so_is_one_of_safetensors),
+        cmocka_unit_test(names_and_keys_are_bounded_and_keys_keep_their_first_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
