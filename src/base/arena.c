@@ -4,20 +4,13 @@
 #include "base/large.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
-
-static size_t page_bytes(void)
-{
-    const long page = sysconf(_SC_PAGESIZE);
-    return page > 0 ? (size_t)page : 4096;
-}
 
 flux1_status arena_create(size_t size, arena *out, flux1_error *err)
 {
     *out = (arena){0};
     if (size == 0)
         return FLUX1_OK;
-    const size_t step = page_bytes();
+    const size_t step = large_page();
     if (size > SIZE_MAX - step)
         return error_oom(err, size, "a stage's activations");
     size_t mapped = size_round_up(size, step);
@@ -38,17 +31,13 @@ void arena_destroy(arena *a)
     *a = (arena){0};
 }
 
-void arena_rest(arena *a)
-{
-    if (a->base)
-        (void)madvise(a->base, a->size, MADV_DONTNEED); /* anonymous: zeros when it is touched */
-}
+void arena_rest(arena *a) { large_rest(a->base, a->size); }
 
 void arena_shrink(arena *a, size_t size)
 {
-    if (!a->base || size == 0 || size > a->size - page_bytes())
+    if (!a->base || size == 0 || size > a->size - large_page())
         return;
-    const size_t kept = size_round_up(size, page_bytes());
+    const size_t kept = size_round_up(size, large_page());
     if (kept < a->size && munmap(a->base + kept, a->size - kept) == 0)
         a->size = kept;
 }

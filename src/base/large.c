@@ -4,8 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
+
+size_t large_page(void)
+{
+    const long page = sysconf(_SC_PAGESIZE);
+    return page > 0 ? (size_t)page : 4096;
+}
+
+void large_rest(void *memory, size_t bytes)
+{
+    const uintptr_t page = large_page(), begin = ((uintptr_t)memory + page - 1) / page * page,
+                    end = ((uintptr_t)memory + bytes) / page * page;
+    if (memory && begin < end)
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* anonymous: zeros when it is touched */
+}
 
 void large_hint(void *memory, size_t bytes)
 {

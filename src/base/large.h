@@ -11,6 +11,11 @@ enum { LARGE_FROM = 128 << 10 };
 void *large_alloc(size_t bytes);
 void large_free(void *memory, size_t bytes); /* with the same number; NULL is fine */
 
+size_t large_page(void); /* bytes of a page */
+
+/* Gives the pages that lie in it as a whole back until they are written again: zeros then. */
+void large_rest(void *memory, size_t bytes);
+
 /* Pages of 2 MiB, if the system has them, for such pages that are about to be written from end to end: a matrix product
  * walks many rows at once (fewer TLB misses), and what is written for the first time faults once in 2 MiB, not in 4
  * KiB. A hint. */

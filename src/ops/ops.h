@@ -150,7 +150,8 @@ typedef struct attention_args {
  *
  * memory
  *   destroy        frees everything, including weights
- *   reserve        an empty arena of at least these bytes (the dry run counts them)
+ *   reserve        an empty arena of at least these bytes (the dry run counts them). 0: none, and of the host's memory
+ *                  what is there for computing alone leaves until the next one
  *   create         a new activation; contents undefined. FLUX1_ERR_INTERNAL if the arena is too small
  *   mark, release  release frees everything created since the mark
  *   upload         host float32 (int32 for ACT_IDS) dense [batch, rows, cols] into a part, whole or window

@@ -347,11 +347,10 @@ bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more
 }
 
 /* On the host what a larger stage has touched of its arena stays, which this stage has not planned: it may where there
- * is room for it too. */
+ * is room for it too, beside `more` bytes. */
 static bool all_may_stay(const flux1_context *c, const mesh_device *d, const memory_need *n, const stage_plan *p,
-                         const size_t *reserve)
+                         const size_t *reserve, uint64_t more)
 {
-    uint64_t more = 0;
     if (n->device)
         return true;
     for (int r = 0; r < mesh_ranks(context_mesh(c, d)); r++)
@@ -429,6 +428,40 @@ flux1_status memory_hold_again(flux1_context *c, memory_hold *h)
     return st;
 }
 
+/* Arenas and scratch, on a host. */
+static uint64_t computing_bytes(const flux1_context *c, const mesh_device *d, const size_t *arenas, const stage_plan *p)
+{
+    uint64_t bytes = 0;
+    for (int r = 0; d->device->info.memory == 0 && r < mesh_ranks(context_mesh(c, d)); r++)
+        bytes += arenas[r] + p->scratch[r];
+    return bytes;
+}
+
+/* What sessions that nobody uses have left of their last stages is in no plan: it stays where there is room for all of
+ * it, and is given back otherwise. */
+static flux1_status rest_unused(flux1_context *c, const session *s, const memory_need *n, uint64_t *stays)
+{
+    uint64_t all = 0;
+    *stays = 0;
+    for (const session *o = c->sessions; o; o = o->next)
+        all += o == s || o->busy ? 0 : o->touched;
+    if (n->device || all == 0)
+        return FLUX1_OK;
+    if (memory_has_room(c, n, all)) {
+        *stays = all;
+        return FLUX1_OK;
+    }
+    size_t *none = calloc((size_t)mesh_ranks(&c->mesh), sizeof *none);
+    flux1_status st = none ? FLUX1_OK : error_oom(&c->error, 0, "the plan");
+    for (session *o = c->sessions; st == FLUX1_OK && o; o = o->next)
+        if (o != s && !o->busy && o->touched > 0) {
+            st = session_reserve(c, o, none, none);
+            o->touched = 0;
+        }
+    free(none);
+    return st;
+}
+
 /* Where the weights of all do not stay beside this stage, those of open samplers leave. */
 static void lower_samplers(flux1_context *c, const memory_need *n, const stage_plan *p)
 {
@@ -445,14 +478,17 @@ flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, c
 {
     TRY(keep_texts_that_fit(c, s->device, p, beside));
     const memory_need n = memory_of(c, s->device, p, beside);
+    uint64_t unused;
+    TRY(rest_unused(c, s, &n, &unused));
     size_t *share = calloc((size_t)mesh_ranks(context_mesh(c, s->device)), sizeof *share);
     if (!share)
         return error_oom(&c->error, 0, "the plan");
     share_out(c, s->device, p, beside, share);
     keep_what_fits(c, s->device, &n);
     lower_samplers(c, &n, p);
-    if (!reserve || !all_may_stay(c, s->device, &n, p, reserve))
+    if (!reserve || !all_may_stay(c, s->device, &n, p, reserve, unused))
         reserve = p->arena;
+    s->touched = computing_bytes(c, s->device, reserve, p);
     const flux1_status st = session_reserve(c, s, reserve, share);
     free(share);
     return st;

@@ -40,6 +40,7 @@ typedef struct session {
     mesh_session *mesh;
     const mesh_device *device;
     bool busy;
+    uint64_t touched;           /* bytes of the host's memory that its last stage may have left written */
     uint64_t model;             /* flux1_model.number of the model whose parts are built; 0: none */
     void **rank[BUILTS];        /* [ranks] each, NULL where not built, or another process's */
     block_list **made[BUILTS];  /* [ranks] each: their blocks */

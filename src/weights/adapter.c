@@ -290,6 +290,7 @@ flux1_status adapter_open(const char *path, const store *const stores[MODEL_PART
         adapter_close(f);
         return st;
     }
+    store_let_pages_go(f->store); /* scales, alphas and the like have been read */
     *out = f;
     return FLUX1_OK;
 }

@@ -70,6 +70,10 @@ flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_erro
 
 void store_close(store *s);
 
+/* Gives back what was read of the files, and what the kernel has mapped around it, up to 2 MiB each: stages read it
+ * again, and count it, when they use the weights. */
+void store_let_pages_go(const store *s);
+
 /* Hashes the files' content where it is not known yet: reads all of them, unless an earlier run has noted the hash of a
  * file of this identity (weights/small_cache.h). From any thread; a second one waits. *known: false for a store that
  * has no files. `cancel` may be NULL. FLUX1_ERR_IO if a file cannot be read or changes meanwhile, FLUX1_ERR_MEMORY,

@@ -168,9 +168,7 @@ static flux1_status check_unique(const store *s, flux1_error *err)
     return FLUX1_OK;
 }
 
-/* What was read of scales, and what the kernel has mapped around it, up to 2 MiB each: stages read it again, and count
- * it, when they use the weights. */
-static void let_pages_go(const store *s)
+void store_let_pages_go(const store *s)
 {
     for (size_t i = 0; i < s->file_count; i++)
         file_map_wont_need(s->file[i].map.bytes, s->file[i].map.size);
@@ -180,7 +178,7 @@ flux1_status store_make_items(store *s, const name_map *map, const char *prefix,
 {
     mapping m = {.s = s, .map = map, .prefix = prefix, .err = err};
     TRY(scales_attach(s, err));
-    let_pages_go(s);
+    store_let_pages_go(s); /* what was read of scales */
     for (size_t i = 0; map && i < s->raw_count; i++) {
         const char *name = part_name(&m, &s->raw[i]);
         m.levels = name ? name_levels(map, name, m.levels) : m.levels;

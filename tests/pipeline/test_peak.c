@@ -303,6 +303,52 @@ static void encoded_prompts_are_in_the_limit(void **state)
 #endif
 }
 
+/* ---- requests that change ---- */
+
+/* Two pictures of which each is decoded before the next is denoised, and so on another session; then larger ones, in a
+ * process of its own. */
+static peaks run_changing(const peak_case *p, const flux1_model_parts *parts)
+{
+    peaks out = {.limit = limits_resident() + p->limit};
+    flux1_model *m;
+    flux1_image *images;
+    flux1_generate_params params;
+    flux1_context *c = context_for(p, out.limit);
+    assert_int_equal(flux1_model_open_parts(c, parts, &m), FLUX1_OK);
+    flux1_generate_params_defaults(&params);
+    params.prompt = "a red fox";
+    params.steps = p->steps;
+    params.max_sequence_length = 16;
+    params.batch = 1;
+    for (int i = 0; i < 3; i++) {
+        params.count = i == 0 ? 2 : 1;
+        params.width = params.height = i == 0 ? p->size : p->size * 3 / 2;
+        if (flux1_generate(c, m, &params, &images) != FLUX1_OK)
+            fail_msg("%s", flux1_context_message(c));
+        flux1_images_free(images, params.count);
+    }
+    out.measured = most_resident();
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    return out;
+}
+
+/* What the second session has left of its decoding, 17 MiB, gives way to the larger picture's. */
+static void what_an_unused_session_has_leaves_for_others(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__)
+    char model[256];
+    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
+    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
+    const peak_case p = {
+        .name = "changing", .limit = 50 * MIB, .size = 128, .steps = 1, .dtype = FLUX1_DTYPE_F32, .own = 1};
+    const peaks got = run_apart(&p, &parts, run_changing);
+    printf("changing: measured %.1f MiB of %.1f\n", (double)got.measured / MIB, (double)got.limit / MIB);
+    assert_true(got.measured <= got.limit);
+#endif
+}
+
 /* ---- samplers ---- */
 
 enum { SAMPLERS = 6 };
@@ -468,6 +514,7 @@ int main(int argc, char **argv)
                                      cmocka_unit_test(a_limit_of_the_process_holds_beside_its_own_data),
                                      cmocka_unit_test(encoded_prompts_are_in_the_limit),
                                      cmocka_unit_test(what_a_refusal_says_would_fit_fits),
+                                     cmocka_unit_test(what_an_unused_session_has_leaves_for_others),
                                      cmocka_unit_test(open_samplers_are_in_the_limit)},
                             all[] = {cmocka_unit_test(all_of_it_in_the_memory_that_the_plan_says)};
     if (argc > 1 && strcmp(argv[1], "--true-size") == 0)

@@ -1,6 +1,7 @@
 /* The arena, and what is moved: to and from the host, between activations, and to what ranks exchange. */
 #include "ops/cpu/int8.h"
 
+#include "base/large.h"
 #include "ops/layout.h"
 
 static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape *s)
@@ -58,7 +59,9 @@ flux1_status cpu_reserve(ops *base, size_t bytes)
     record_drop(base);
     arena_release(&o->memory, 0);
     o->memory.peak = 0; /* of the stage before */
-    if (bytes <= o->memory.size) {
+    if (bytes == 0)
+        large_rest(o->scratch, cpu_scratch_bytes(o->threads));
+    if (bytes > 0 && bytes <= o->memory.size) {
         arena_shrink(&o->memory, bytes); /* the stage has not planned what a larger one has touched */
         return FLUX1_OK;
     }

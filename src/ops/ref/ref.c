@@ -106,7 +106,7 @@ flux1_status ref_reserve(ops *base, size_t bytes)
 {
     ref_ops *o = (ref_ops *)base;
     arena_release(&o->memory, 0);
-    if (bytes <= o->memory.size)
+    if (bytes > 0 && bytes <= o->memory.size)
         return FLUX1_OK;
     arena_destroy(&o->memory);
     return arena_create(bytes, &o->memory, base->err);
