@@ -5,6 +5,8 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 #define ARENA_ALIGN 64
 
 typedef struct arena {
@@ -13,6 +15,7 @@ typedef struct arena {
     size_t used;
     size_t peak; /* highest `used` so far */
     size_t end;  /* bytes at the end that arena_take_end has given */
+    bool guarded;
 } arena;
 
 /* Memory is page-aligned, mapped (not touched), zero at first. size 0 makes an empty arena. FLUX1_ERR_MEMORY names the
@@ -37,7 +40,18 @@ void arena_rest(arena *a);
  * good. As a part of a larger arena it would be touched by whole huge pages, up to 2 MiB behind its end. */
 void arena_shrink(arena *a, size_t size);
 
+/* For tests: where AddressSanitizer is built in, touching what is not allocated is an error from now on, up to 64 KiB
+ * behind what is. Not for recorded steps, which come back to memory that has been released. */
+void arena_guard(arena *a);
+void arena_hide(const arena *a, size_t from, size_t to);
+void arena_show(const arena *a, size_t from, size_t to);
+
 static inline size_t arena_mark(const arena *a) { return a->used; }
-static inline void arena_release(arena *a, size_t mark) { a->used = mark; }
+static inline void arena_release(arena *a, size_t mark)
+{
+    if (a->guarded)
+        arena_hide(a, mark, a->used);
+    a->used = mark;
+}
 
 #endif

@@ -7,6 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 static void blocks_are_aligned_zero_and_apart(void **state)
 {
     (void)state;
@@ -152,9 +156,39 @@ static void what_an_arena_gives_back_has_left_the_process(void **state)
     arena_shrink(&a, page);
 }
 
+static void a_guarded_arena_hides_what_it_has_not_given(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__)
+    skip(); /* nothing watches then */
+#else
+    arena a;
+    void *x, *y;
+    assert_int_equal(arena_create(1 << 20, &a, NULL), FLUX1_OK);
+    assert_int_equal(arena_alloc(&a, 64, &x, NULL), FLUX1_OK);
+    arena_guard(&a);
+    const size_t mark = arena_mark(&a);
+    assert_int_equal(arena_alloc(&a, 100, &y, NULL), FLUX1_OK);
+    unsigned char *const before = x, *const given = y;
+    assert_false(__asan_address_is_poisoned(before + 63) || __asan_address_is_poisoned(given + 99));
+    for (int i = 100; i < 60000; i++)
+        assert_true(__asan_address_is_poisoned(given + i));
+    arena_release(&a, mark);
+    assert_true(__asan_address_is_poisoned(given));
+    unsigned char *const end = arena_take_end(&a, (1 << 20) - 256); /* and what is hidden lies before it */
+    assert_non_null(end);
+    assert_false(__asan_address_is_poisoned(end));
+    assert_int_equal(arena_alloc(&a, 100, &y, NULL), FLUX1_OK);
+    assert_false(__asan_address_is_poisoned(end));
+    arena_destroy(&a);
+    assert_false(__asan_address_is_poisoned(given));
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_guarded_arena_hides_what_it_has_not_given),
         cmocka_unit_test(blocks_are_aligned_zero_and_apart),
         cmocka_unit_test(release_goes_back_to_a_mark_and_peak_stays),
         cmocka_unit_test(measured_peak_is_enough),

@@ -74,7 +74,8 @@ flux1_status cpu_create(ops *base, act_role role, act_shape shape, act *out)
     cpu_ops *o = cpu_self(base);
     void *head, *data;
     TRY(arena_alloc(&o->memory, sizeof(cpu_buffer), &head, base->err));
-    TRY(arena_alloc(&o->memory, layout_bytes(o->bf16, role, &shape, ARENA_ALIGN), &data, base->err));
+    /* no byte more: a guarded arena hides what lies behind */
+    TRY(arena_alloc(&o->memory, layout_bytes(o->bf16, role, &shape, 1), &data, base->err));
     cpu_buffer *f = head;
     *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .bf16 = layout_bf16(o->bf16, role)};
     *out = act_whole(&f->head);
