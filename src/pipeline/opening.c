@@ -49,7 +49,8 @@ static flux1_status tell_of_files(flux1_context *c, const struct flux1_model *m,
     return n->failed ? error_oom(&c->error, 0, "a note") : FLUX1_OK;
 }
 
-/* How much a process grows differs by some hundred KiB from one to the next; rounded, they have equal plans. */
+/* How much a process grows differs by some hundred KiB from one to the next, and a model that is opened again takes a
+ * few pages or none; rounded, and never nothing, they have equal plans. */
 #define OPENED_STEP ((size_t)1 << 20)
 
 flux1_status opening_locate(flux1_context *c, const model_paths *named, located *parts, struct flux1_model **out)
@@ -73,7 +74,7 @@ flux1_status opening_locate(flux1_context *c, const model_paths *named, located 
         return opened;
     }
     const uint64_t now = limits_resident();
-    (*out)->opened = now > before ? size_round_up(now - before, OPENED_STEP) : 0;
+    (*out)->opened = size_round_up(now > before ? now - before : 1, OPENED_STEP);
     if ((*out)->unused)
         context_log(c, FLUX1_LOG_INFO, "%s", (*out)->unused);
     return FLUX1_OK;
