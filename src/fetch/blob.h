@@ -1,4 +1,4 @@
-/* One blob being fetched: BLOBS/ETAG.incomplete grows from its beginning, as that of huggingface_hub did up to 0.36, so
+/* One blob being fetched: BLOBS/ETAG.incomplete grows from its beginning, as that of huggingface_hub did up to 1.0, so
  * that either program can go on where the other stopped (2.4 has a new name in each run, and goes on from nothing).
  * Several parts are fetched at once; those that are ahead wait in memory. When all is there and the checksum is right,
  * the file gets its name. */
