@@ -102,10 +102,9 @@ FLUX1_API flux1_status flux1_cache_json(flux1_context *context, const char *fold
  * "device_weights", "encoder_device", "max_memory", "max_device_memory"), "peak_flops_per_second" measured in the same
  * run for "peak_type" (f32, or bf16 where the processor multiplies it; with dtype int8 "peak_int8_flops_per_second"
  * too; 0 on GPUs and with several processes), and a row for each stage: "seconds" (the median of the repeats),
- * "seconds_min",
- * "seconds_max", "seconds_mad" (the median distance from the median), "processor_seconds" (of all threads), FLOP/s, the
- * share of the peak (each call's of its own type's) and "processor_share_of_peak" (in processor time), bytes, and of an
- * encoder "rows", the tokens that it computes; FLOPs and
+ * "seconds_min", "seconds_max", "seconds_mad" (the median distance from the median), "processor_seconds" (of all
+ * threads), FLOP/s, the share of the peak (each call's of its own type's) and "processor_share_of_peak" (in processor
+ * time), bytes, and of an encoder "rows", the tokens that it computes; FLOPs and
  * bytes are sums over all ranks. With several repeats one before them is not counted. "kernels" says where the time
  * goes: {"stage", "kernel" (an operation), "shape", "type", "calls" of one run, "seconds", "seconds_min",
  * "seconds_max", "seconds_mad", "share_of_stage", "flops", "flops_per_second", "share_of_peak", "processor_seconds" and

@@ -23,4 +23,4 @@ target_link_options(pipeline_test_steploop PRIVATE ${wrap_malloc} ${wrap_aligned
 
 # Here what malloc and aligned_alloc have given is added up; so is what ranks exchange.
 target_link_options(pipeline_test_memory PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc -Wl,--wrap=aligned_alloc,--wrap=free,--wrap=comm_threads_create
-                                                 -Wl,--wrap=large_alloc,--wrap=large_free)
+                                                 -Wl,--wrap=large_alloc,--wrap=large_free,--wrap=limits_resident)

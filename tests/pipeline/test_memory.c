@@ -387,6 +387,33 @@ static void a_model_that_was_open_before_counts_once(void **state)
     flux1_context_destroy(before);
 }
 
+uint64_t __real_limits_resident(void);
+uint64_t __wrap_limits_resident(void);
+#define NOT_SET UINT64_MAX
+static uint64_t growth = NOT_SET; /* from one look at the process to the next, in place of what it is */
+static uint64_t resident_now = (uint64_t)64 << 20;
+
+uint64_t __wrap_limits_resident(void)
+{
+    return growth == NOT_SET ? __real_limits_resident() : (resident_now += growth);
+}
+
+/* Whether the heap grows by a few pages or by none is chance, and plans may not differ by it. */
+static void a_model_that_is_opened_again_counts_the_same(void **state)
+{
+    (void)state;
+    static const uint64_t pages[] = {0, 3 << 12, 700 << 10, 1 << 20, (1 << 20) + 1};
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
+        growth = pages[i];
+        flux1_model *m = pipeline_of(c, "schnell");
+        growth = NOT_SET;
+        assert_int_equal(m->opened, (i < 4 ? 1 : 2) << 20);
+        flux1_model_close(m);
+    }
+    flux1_context_destroy(c);
+}
+
 /* ---- dumps ---- */
 
 /* What the file holds in the end, and the float32 picture that is copied into it, is in each stage's need. */
@@ -885,6 +912,7 @@ int main(void)
         cmocka_unit_test(a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all),
         cmocka_unit_test(a_picture_takes_the_bytes_that_the_plan_says),
         cmocka_unit_test(a_model_that_was_open_before_counts_once),
+        cmocka_unit_test(a_model_that_is_opened_again_counts_the_same),
         cmocka_unit_test(a_dump_is_as_large_as_the_plan_says),
         cmocka_unit_test(forms_of_weights_without_files_are_held),
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),

@@ -254,13 +254,14 @@ static void what_is_read_while_a_model_is_opened_does_not_stay(void **state)
 }
 
 #if !defined(__SANITIZE_ADDRESS__)
-static peaks peaks_of_mini(const peak_case *p)
+static peaks peaks_of_mini(const peak_case *p, peaks (*run_case)(const peak_case *, const flux1_model_parts *))
 {
     char model[256];
     snprintf(model, sizeof model, "%s/mini-schnell", test_models());
     const flux1_model_parts parts = {.size = sizeof parts, .model = model};
-    const peaks got = run_apart(p, &parts, run);
-    tell_peaks(p, &got);
+    const peaks got = run_apart(p, &parts, run_case);
+    printf("%s: measured %.1f MiB, the limit is %.1f MiB\n", p->name, (double)got.measured / MIB,
+           (double)got.limit / MIB);
     return got;
 }
 #endif
@@ -279,7 +280,7 @@ static void a_limit_of_the_process_holds_beside_its_own_data(void **state)
                          .dtype = FLUX1_DTYPE_F32,
                          .again = 2,
                          .own = 24 * MIB};
-    const peaks got = peaks_of_mini(&p);
+    const peaks got = peaks_of_mini(&p, run);
     assert_true(got.measured <= got.limit && got.planned <= got.limit && got.planned > p.own);
 #endif
 }
@@ -298,7 +299,7 @@ static void encoded_prompts_are_in_the_limit(void **state)
                          .tokens = 512,
                          .threads = 1,
                          .own = 1};
-    const peaks got = peaks_of_mini(&p);
+    const peaks got = peaks_of_mini(&p, run);
     assert_true(got.measured <= got.limit && got.planned <= got.limit);
 #endif
 }
@@ -338,13 +339,9 @@ static void what_an_unused_session_has_leaves_for_others(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__)
-    char model[256];
-    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
-    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
     const peak_case p = {
         .name = "changing", .limit = 50 * MIB, .size = 128, .steps = 1, .dtype = FLUX1_DTYPE_F32, .own = 1};
-    const peaks got = run_apart(&p, &parts, run_changing);
-    printf("changing: measured %.1f MiB of %.1f\n", (double)got.measured / MIB, (double)got.limit / MIB);
+    const peaks got = peaks_of_mini(&p, run_changing);
     assert_true(got.measured <= got.limit);
 #endif
 }
@@ -396,13 +393,9 @@ static void open_samplers_are_in_the_limit(void **state)
 {
     (void)state;
 #if !defined(__SANITIZE_ADDRESS__)
-    char model[256];
-    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
-    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
     const peak_case p = {
         .name = "samplers", .limit = 70 * MIB, .size = 128, .steps = 1, .dtype = FLUX1_DTYPE_F32, .own = 1};
-    const peaks got = run_apart(&p, &parts, run_samplers);
-    printf("samplers: measured %.1f MiB of %.1f\n", (double)got.measured / MIB, (double)got.limit / MIB);
+    const peaks got = peaks_of_mini(&p, run_samplers);
     assert_true(got.measured <= got.limit);
 #endif
 }
